@@ -1,0 +1,39 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint unit system clean
+
+demo: .venv/installed
+	$(BIN)/python jobs/demo.py
+
+test: .venv/installed-test system lint unit
+
+unit:
+	$(BIN)/python -m pytest
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/vulture
+
+# The constraints pin every version, so an installation is the same on every machine.
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# A real Redis and a real browser for the tests, from Debian, when they are not there yet.
+system:
+	@command -v redis-server >/dev/null && command -v chromium >/dev/null || \
+	  (SUDO=$$(test $$(id -u) = 0 || echo sudo); $$SUDO apt-get update -qq && \
+	   DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends redis-server chromium fonts-dejavu-core >/dev/null)
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,11 @@
+"""The fraud lifecycle as a Ray job: `ray job submit --working-dir . -- python jobs/fraud.py --root s3://bucket/mlops`.
+
+Takes the options of `ray-mlops run fraud`; its exit code is the job's.
+"""
+
+import sys
+
+from ray_mlops.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", "fraud", *sys.argv[1:]]))

@@ -1,0 +1,103 @@
+"""The place a fit runs in: the plain in-process worker, and what every algorithm does alike on any worker."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ray_mlops.contract import Worker
+
+PROGRESS = "progress"
+AVERAGE_PRECISION = "average_precision"
+_STATE = "watch.json"
+
+
+@dataclass
+class LocalWorker:
+    """A `Worker` in this process: the only one, on the CPU. `reports` are the metrics it was told, in order."""
+
+    seed: int = 0
+    threads: int = 1
+    resume: str | None = None
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+    network: Mapping[str, Any] = field(default_factory=dict)
+    reports: list[dict[str, float]] = field(default_factory=list)
+
+    def report(self, metrics: Mapping[str, float], checkpoint: str | None = None) -> None:
+        """Keep the metrics; the checkpoint is not needed in a process that dies with its fit."""
+        self.reports.append(dict(metrics))
+
+
+def finite(batch: np.ndarray) -> np.ndarray:
+    """The batch as float32 with NaN for what is missing or infinite; the batch itself stays as it is."""
+    batch = np.asarray(batch, dtype=np.float32)
+    unusable = np.isinf(batch)
+    return np.where(unusable, np.float32(np.nan), batch) if unusable.any() else batch
+
+
+def sigmoid(margin: np.ndarray) -> np.ndarray:
+    """The score in [0, 1] of a margin (log-odds), float64, without overflow."""
+    return np.exp(-np.logaddexp(0.0, -np.asarray(margin, dtype=np.float64)))
+
+
+def validation_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Average precision and ROC AUC of scores `(rows,)` for labels 0/1 of both classes."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    return {
+        AVERAGE_PRECISION: float(average_precision_score(labels, scores)),
+        "roc_auc": float(roc_auc_score(labels, scores)),
+    }
+
+
+class Watch:
+    """Follows a fit of `total` steps: judges and reports about ten times, and says when it is over.
+
+    A fit does `done` to `due` steps, then calls `judge` and `report`. `stopped` is set after the last step or, with
+    `patience`, when validation AP has not risen for that many steps. Every rank sees the whole validation part, so all
+    ranks come to the same verdict without talking to each other.
+    """
+
+    def __init__(self, worker: Worker, labels: np.ndarray, total: int, *, patience: int | None = None) -> None:
+        self.done, self.best_step, self.best_value, self.stopped = 0, 0, -np.inf, False
+        self._worker, self._labels, self._total, self._patience = worker, labels, total, patience
+        self._metrics: dict[str, float] = {}
+        self._every = max(1, min(total // 10, patience or total))
+        if worker.resume:
+            state = json.loads((Path(worker.resume) / _STATE).read_text())
+            self.done, self.stopped = state["done"], state["stopped"]
+            self.best_step, self.best_value = state["best_step"], state["best_value"]
+
+    @property
+    def due(self) -> int:
+        """The number of steps after which to judge next."""
+        return min(self._total, (self.done // self._every + 1) * self._every)
+
+    def judge(self, scores: np.ndarray) -> bool:
+        """Take note of the validation scores after `due` steps; whether they are the best so far."""
+        self.done = self.due
+        metrics = validation_metrics(self._labels, scores)
+        better = metrics[AVERAGE_PRECISION] > self.best_value
+        if better:
+            self.best_step, self.best_value = self.done, metrics[AVERAGE_PRECISION]
+        tired = self._patience is not None and self.done - self.best_step >= self._patience
+        self.stopped = tired or self.done == self._total
+        self._metrics = {**metrics, PROGRESS: self.done / self._total}
+        return better
+
+    def report(self, save: Callable[[str], None]) -> None:
+        """Report what was judged last, with a checkpoint that `save` writes into a folder."""
+        if self._worker.rank:
+            self._worker.report(self._metrics)
+            return
+        names = ("done", "stopped", "best_step", "best_value")
+        with tempfile.TemporaryDirectory() as folder:
+            save(folder)
+            (Path(folder) / _STATE).write_text(json.dumps({name: getattr(self, name) for name in names}))
+            self._worker.report(self._metrics, folder)

@@ -1,0 +1,186 @@
+"""The command line, a thin door: parse, then import.
+
+Nothing heavy is imported until a command runs, so `ray-mlops --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
+
+from ray_mlops.contract import STAGES, StageName
+from ray_mlops.errors import ConfigError, RayMlopsError
+
+app = typer.Typer(
+    name="ray-mlops",
+    help="The machine-learning lifecycle on Ray: raw data to a monitored endpoint with one command.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Recipe = Annotated[str, typer.Argument(help="fraud, path/to/recipe.py[:function], or the config.yaml of a run")]
+Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
+Root = Annotated[str, typer.Option(envvar="RAY_MLOPS_ROOT", help="run root: a folder or s3://bucket/prefix")]
+Set = Annotated[list[str], typer.Option("--set", "-s", help="change a field: -s tune.trials=4 (repeatable)")]
+Override = Annotated[str, typer.Option(help="train although the decision is not use_ml; the reason is recorded")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Ray's logs")]
+ROOT = "mlops"
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    first: Annotated[str, typer.Option("--from", help="run again from this stage on")] = "ingest",
+    last: Annotated[str, typer.Option("--to", help="stop after this stage")] = "monitor",
+    root: Root = ROOT,
+    assignments: Set = [],  # noqa: B006  typer reads the default, nobody changes it
+    override: Override = "",
+    verbose: Verbose = False,
+) -> None:
+    """Run the lifecycle of a recipe: every stage whose input has not changed is skipped."""
+    _lifecycle(recipe, _stage(first), _stage(last), root, assignments, override, verbose)
+
+
+def _stage_command(stage: StageName) -> Callable[..., None]:
+    def command(
+        recipe: Recipe,
+        root: Root = ROOT,
+        assignments: Set = [],  # noqa: B006
+        override: Override = "",
+        verbose: Verbose = False,
+    ) -> None:
+        _lifecycle(recipe, "ingest", stage, root, assignments, override, verbose)
+
+    command.__doc__ = f"Run the lifecycle up to `{stage}`."
+    return command
+
+
+for _name in STAGES:
+    if _name != "deploy":  # `deploy` takes a registered model, below
+        app.command(_name, rich_help_panel="Stages")(_stage_command(_name))
+
+
+@app.command()
+def config(recipe: Recipe, assignments: Set = []) -> None:  # noqa: B006
+    """Print the resolved config of a recipe as YAML."""
+    from ray_mlops import recipes, runs
+
+    resolved, name = recipes.load(recipe, assignments)
+    typer.echo(runs.dump(resolved, name))
+
+
+@app.command()
+def runs(root: Root = ROOT) -> None:
+    """List the runs in the run root, newest first."""
+    from ray_mlops import console, runs
+
+    console.print_runs(runs.known(root))
+
+
+@app.command()
+def models(root: Root = ROOT) -> None:
+    """List the registered models, their versions, aliases and approval."""
+    from ray_mlops import commands
+
+    commands.models(root)
+
+
+@app.command()
+def promote(
+    model: Model, reason: Annotated[str, typer.Option(help="recorded with the change")] = "", root: Root = ROOT
+) -> None:
+    """Make a version the champion."""
+    from ray_mlops import commands
+
+    commands.promote(root, model, reason)
+
+
+@app.command()
+def reject(
+    model: Model, reason: Annotated[str, typer.Option(help="recorded with the change")] = "", root: Root = ROOT
+) -> None:
+    """Reject a version; if it was the champion, the previous approved version takes over."""
+    from ray_mlops import commands
+
+    commands.reject(root, model, reason)
+
+
+@app.command()
+def deploy(model: Model, root: Root = ROOT, assignments: Set = [], verbose: Verbose = False) -> None:  # noqa: B006
+    """Deploy a registered model (the champion unless told otherwise) to a Ray Serve endpoint."""
+    from ray_mlops import commands
+
+    commands.deploy(root, model, assignments, verbose=verbose)
+
+
+@app.command()
+def undeploy(name: Annotated[str, typer.Argument(help="the endpoint's name")], root: Root = ROOT) -> None:
+    """Take an endpoint down; the local cluster goes with its last endpoint."""
+    from ray_mlops import commands
+
+    commands.undeploy(root, name)
+
+
+@app.command()
+def score(
+    file: Annotated[str, typer.Argument(help="transactions: Parquet, CSV or JSON lines")],
+    model: Annotated[str, typer.Option(help="NAME, NAME@alias or NAME/version")] = "fraud",
+    out: Annotated[str, typer.Option(help="the Parquet file to write")] = "scores.parquet",
+    root: Root = ROOT,
+    verbose: Verbose = False,
+) -> None:
+    """Score a file with a registered model, in parallel, to Parquet."""
+    from ray_mlops import commands
+
+    commands.score(root, model, file, out, verbose=verbose)
+
+
+def _stage(name: str) -> StageName:
+    from ray_mlops.overrides import nearest
+
+    for stage in STAGES:
+        if stage == name:
+            return stage
+    raise ConfigError(f"no stage is called {name!r}{nearest(name, STAGES)}")
+
+
+def _lifecycle(
+    recipe: str, first: StageName, last: StageName, root: str, assignments: list[str], override: str, verbose: bool
+) -> None:
+    from ray_mlops import commands
+
+    commands.lifecycle(
+        recipe, root, assignments, span=(first, last), override=override, verbose=verbose
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0 done, 1 what the user can mend, 2 wrong usage, 130 stopped."""
+    from ray_mlops import console
+
+    try:
+        with console.stoppable():
+            command: Any = typer.main.get_command(app)
+            command.main(args=arguments, prog_name="ray-mlops", standalone_mode=False)
+        return 0
+    except ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.complain("stopped. What is finished is kept: the same command goes on from there.")
+        return 130
+    except RayMlopsError as error:
+        console.complain(str(error))
+        return 1
+
+
+def entry() -> None:
+    """What the `ray-mlops` script calls."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

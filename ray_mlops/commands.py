@@ -1,0 +1,146 @@
+"""What the commands do, once parsed. The console and the command line call the same functions."""
+
+from collections.abc import Sequence
+
+from ray_mlops import console, pipeline, recipes, runs
+from ray_mlops.contract import Endpoint, ModelVersion, Run, StageName
+from ray_mlops.overrides import override as apply
+from ray_mlops.platform import files, registry, runtime, store
+from ray_mlops.stages import deploy as deploy_stage
+from ray_mlops.stages.deploy import DeployConfig
+
+
+def lifecycle(
+    recipe: str,
+    root: str,
+    assignments: Sequence[str],
+    *,
+    span: tuple[StageName, StageName],
+    override: str = "",
+    verbose: bool = False,
+) -> list[store.Record]:
+    """Run a recipe's stages from `span[0]` to `span[1]`, print a line a stage and leave a record and a page."""
+    config, name = recipes.load(recipe, assignments)
+    lines = console.StageLines(verbose=verbose)
+    run = runs.open_run(config, name, root, override=override, progress=lines.progress)
+    records: list[store.Record] = []
+
+    def finished(record: store.Record) -> None:
+        records.append(record)
+        lines.finished(record)
+        runs.save(run, records, "running")
+
+    try:
+        pipeline.execute(
+            config, run, first=span[0], last=span[1], started=lines.started, finished=finished, verbose=verbose
+        )
+    except BaseException as error:
+        lines.close()
+        status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        runs.save(run, records, status, str(error))
+        raise
+    finally:
+        runtime.disconnect()
+    page = runs.save(run, records, "done")
+    _where(records, page)
+    return records
+
+
+def _where(records: Sequence[store.Record], page: str) -> None:
+    print(f"\nreport    {page}")
+    for record in records:
+        if isinstance(record.artifact, ModelVersion):
+            print(f"model     {record.artifact.uri}")
+        if isinstance(record.artifact, Endpoint):
+            print(f"endpoint  {record.artifact.url}/score  (docs: {record.artifact.url}/docs)")
+
+
+def _administration(root: str) -> Run:
+    """A run that is none: what registry commands need to find the registry."""
+    return Run(root=files.absolute(root), id="", recipe="")
+
+
+def models(root: str) -> None:
+    """Print every version of every model."""
+    known = registry.open_registry(_administration(root))
+    rows = [
+        (
+            version.name,
+            version.version,
+            " ".join(version.aliases),
+            version.approval,
+            version.digest[:12],
+            f"{version.metrics['average_precision']:.4f}" if "average_precision" in version.metrics else "",
+        )
+        for name in known.names()
+        for version in known.versions(name)
+    ]
+    if not rows:
+        print("no models yet: `ray-mlops run fraud` registers the first")
+        return
+    console.print_table(("model", "version", "alias", "approval", "digest", "AP"), rows)
+
+
+def promote(root: str, model: str, reason: str) -> None:
+    """Make a version the champion."""
+    known = registry.open_registry(_administration(root))
+    version = _named(known, model, default="challenger")
+    known.promote(version.name, version.version, reason)
+    print(f"{version.name}/{version.version} is the champion. `ray-mlops deploy {version.name}` brings it to the endpoint.")
+
+
+def reject(root: str, model: str, reason: str) -> None:
+    """Reject a version."""
+    known = registry.open_registry(_administration(root))
+    version = _named(known, model, default="challenger")
+    champion = known.reject(version.name, version.version, reason)
+    print(f"{version.name}/{version.version} is rejected.")
+    print(f"Champion: {champion.name}/{champion.version}." if champion else "No approved version is left.")
+
+
+def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool = False) -> None:
+    """Deploy a registered version."""
+    run = _administration(root)
+    version = _named(registry.open_registry(run), model, default="champion").artifact()
+    config = apply(DeployConfig(), assignments)
+    runtime.connect(verbose=verbose)
+    try:
+        record = store.once(
+            "deploy", deploy_stage.run, config, run, valid=deploy_stage.is_live, version=version
+        )
+    finally:
+        runtime.disconnect()
+    print(console.summary(record.artifact))
+
+
+def undeploy(root: str, name: str) -> None:
+    """Take an endpoint down."""
+    runtime.connect()
+    try:
+        deploy_stage.undeploy(name)
+    finally:
+        runtime.disconnect()
+    print(f"endpoint {name} is down")
+
+
+def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) -> None:
+    """Score a file with a registered version."""
+    from ray_mlops.stages import score as score_stage
+
+    run = _administration(root)
+    version = _named(registry.open_registry(run), model, default="champion").artifact()
+    runtime.connect(verbose=verbose)
+    try:
+        rows = score_stage.score_file(version, file, out)
+    finally:
+        runtime.disconnect()
+    print(f"{rows:,} rows scored with {version.name}/{version.version} into {out}")
+
+
+def _named(known: registry.Registry, model: str, *, default: str) -> registry.Version:
+    """`NAME`, `NAME@alias` or `NAME/version` as a version."""
+    for separator in "@/":
+        name, found, which = model.partition(separator)
+        if found:
+            return known.version(name, which)
+    return known.version(model, default)

@@ -1,0 +1,167 @@
+"""What the stages hand to one another: frozen, JSON-able references to data, one noun a stage."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from ray_mlops.contract.data import Frozen, Schema
+
+
+class Artifact(Frozen):
+    """A reference to what a stage made: `uri` is its folder, `fingerprint` the hash of all that went into it."""
+
+    uri: str
+    fingerprint: str
+
+
+class Table(Artifact):
+    """An immutable snapshot of a versioned table.
+
+    `snapshot` is the identity of the content (schema and rows, in any order): the same rows give the same id.
+    `metadata` is the Iceberg metadata file and `iceberg_snapshot` the snapshot inside it, enough to read the rows
+    without a catalog.
+    """
+
+    name: str
+    snapshot: str
+    metadata: str
+    iceberg_snapshot: int
+    rows: int
+    columns: tuple[str, ...]
+    data: Schema
+    sources: Mapping[str, str] = {}
+
+    def plain(self) -> "Table":
+        """The table alone, without what a stage added to it."""
+        return Table(**{name: getattr(self, name) for name in Table.model_fields})
+
+
+class CleanTable(Table):
+    """A cleaned table beside its quarantine: `rows_in == rows + quarantined`."""
+
+    rows_in: int
+    quarantined: int
+    quarantine: str = ""
+    reasons: Mapping[str, int] = {}
+    report: str = ""
+
+
+class Profile(Artifact):
+    """What `analyse` found; `report` is the HTML page and `leaks` the columns that alone give the label away."""
+
+    report: str
+    rows: int
+    positives: int
+    leaks: tuple[str, ...] = ()
+
+
+class Condition(Frozen):
+    """`column operator value`, as a person would read it aloud."""
+
+    column: str
+    operator: Literal[">=", "<", "=="]
+    value: float | str
+
+    def __str__(self) -> str:
+        value = f"{self.value:g}" if isinstance(self.value, float) else repr(self.value)
+        return f"{self.column} {self.operator} {value}"
+
+
+class Rule(Frozen):
+    """A readable hand rule of at most two conditions."""
+
+    conditions: tuple[Condition, ...]
+    join: Literal["and", "or"] = "and"
+
+    def __str__(self) -> str:
+        return f" {self.join} ".join(str(condition) for condition in self.conditions)
+
+
+class Decision(Artifact):
+    """Is a model needed? `scores` holds AP and savings per candidate on the later part of the data."""
+
+    verdict: Literal["use_ml", "no_ml", "collect_more", "redefine"]
+    reasons: tuple[str, ...]
+    hints: tuple[str, ...] = ()
+    rule: Rule | None = None
+    scores: Mapping[str, Mapping[str, float]] = {}
+    report: str = ""
+
+
+class Interval(Frozen):
+    """A half-open stretch of event time, `[start, end)`, UTC."""
+
+    start: datetime
+    end: datetime
+
+
+class Features(Artifact):
+    """The feature table. `names` are the model inputs in order; the table also holds key, time, label, amount, the
+    entities, and `split` (`train` | `validation` | `test`). `definition` is the JSON file of the feature definition
+    which the endpoint applies as well; `history` is the clean table that the features were computed from."""
+
+    table: Table
+    names: tuple[str, ...]
+    definition: str
+    history: Table
+    intervals: Mapping[str, Interval]
+    rows: Mapping[str, int]
+    positives: Mapping[str, int]
+
+
+class Trials(Artifact):
+    """The search: `best` are the winning hyperparameters (validation AP `value`), `log` the JSON lines of all trials."""
+
+    algorithm: str
+    best: Mapping[str, Any]
+    value: float
+    trials: int
+    log: str
+
+
+class Trained(Artifact):
+    """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures."""
+
+    algorithm: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    workers: int
+    rows: int
+
+
+class Evaluation(Artifact):
+    """How good the model is on the test rows. `metrics` are flat figures for gates; `details` is the full JSON with
+    intervals and slices; `calibration` and `thresholds` were chosen on validation and travel in the bundle."""
+
+    metrics: Mapping[str, float]
+    details: str
+    calibration: Mapping[str, tuple[float, ...]]
+    thresholds: Mapping[str, float]
+    report: str
+
+
+class ModelVersion(Artifact):
+    """A registered bundle: `uri` is the folder, `digest` the hash of its content."""
+
+    name: str
+    version: str
+    digest: str
+    aliases: tuple[str, ...] = ()
+
+
+class Endpoint(Artifact):
+    """A live endpoint: `url` takes `POST /score`; the replicas pin `digest`; `capture` is the folder of its log."""
+
+    name: str
+    url: str
+    version: str
+    digest: str
+    capture: str
+
+
+class Verdict(Artifact):
+    """What monitoring says of the captured requests against the bundle's baseline."""
+
+    status: Literal["ok", "drift", "insufficient_data"]
+    requests: int
+    alarms: tuple[str, ...] = ()
+    report: str = ""

@@ -1,0 +1,103 @@
+"""What an algorithm and its model must be, and what an algorithm is handed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from ray_mlops.contract.data import Frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Backend = Literal["none", "torch", "xgboost", "lightgbm"]
+
+
+class Uniform(Frozen):
+    """A hyperparameter range, both ends included; `log` searches magnitudes; `integer` rounds to whole numbers."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+
+class Choice(Frozen):
+    """A closed list of values of a hyperparameter."""
+
+    values: tuple[Any, ...]
+
+
+Space = Mapping[str, Uniform | Choice]
+
+
+class Part(Protocol):
+    """One part (train or validation) of the data, as this worker sees it (its shard under distributed training)."""
+
+    def arrays(self) -> "tuple[np.ndarray, np.ndarray]":
+        """Features `(rows, features)` float32 and labels `(rows,)` float32, ordered by (time, key)."""
+        ...
+
+    def batches(self, size: int, seed: int | None = None) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+        """The same in batches of at most `size` rows; shuffled when a seed is given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """What an algorithm is fitted on. `names` are the feature names, in column order."""
+
+    train: Part
+    validation: Part
+    names: tuple[str, ...]
+
+
+class Worker(Protocol):
+    """The place an algorithm runs in, handed to it so that it needs no Ray.
+
+    `rank` of `size` workers; `device` is `cpu` or `cuda:N`; `threads` it may use; `network` are the settings a
+    distributed booster needs to meet its peers (empty on one worker); `resume` is a checkpoint folder to go on from.
+    """
+
+    rank: int
+    size: int
+    device: str
+    threads: int
+    seed: int
+    network: Mapping[str, Any]
+    resume: str | None
+
+    def report(self, metrics: Mapping[str, float], checkpoint: str | None = None) -> None:
+        """Report progress (every rank equally often); `checkpoint` is a local folder, copied before this returns."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A fitted model. `predict` gives one score in [0, 1] per row, `explain` a contribution per row and feature."""
+
+    def predict(self, batch: "np.ndarray") -> "np.ndarray": ...
+
+    def explain(self, batch: "np.ndarray") -> "np.ndarray": ...
+
+    def save(self, path: str) -> None: ...
+
+
+@runtime_checkable
+class Algorithm(Protocol):
+    """A frozen config whose fields are its hyperparameters.
+
+    `kind` names it, `backend` says what must connect the workers, `space` what may be searched, `fit` trains and `load`
+    reads what the model saved. Every algorithm, ours or a user's, passes `ray_mlops.algorithms.examiner`.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def backend(self) -> Backend: ...
+
+    def space(self) -> Space: ...
+
+    def fit(self, data: Data, worker: Worker) -> Model: ...
+
+    def load(self, path: str) -> Model: ...

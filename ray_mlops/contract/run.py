@@ -1,0 +1,39 @@
+"""One execution of a recipe, as every stage is handed it."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+StageName = Literal[
+    "ingest", "clean", "analyse", "decide", "features", "tune", "train", "evaluate", "register", "deploy", "monitor"
+]
+STAGES: tuple[StageName, ...] = get_args(StageName)
+
+
+class Progress(Protocol):
+    """Where a stage tells how far it is. The terminal shows a bar; the null progress shows nothing."""
+
+    def __call__(self, done: int, total: int, unit: str, /) -> None: ...
+
+
+def no_progress(done: int, total: int, unit: str, /) -> None:
+    """A `Progress` that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a recipe, handed to every stage.
+
+    `root` is the run root (folder or `s3://`), shared by all runs; `uri` and `fingerprint` are the folder and the
+    identity of the artifact which the stage now being run has to make; `override` is the reason given for training
+    against the decision.
+    """
+
+    root: str
+    id: str
+    recipe: str
+    seed: int = 0
+    uri: str = ""
+    fingerprint: str = ""
+    tracking_uri: str = ""
+    override: str = ""
+    progress: Progress = no_progress

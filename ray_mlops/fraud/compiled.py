@@ -1,0 +1,14 @@
+"""Python functions over arrays, compiled: at the first call on a machine, from then on out of a cache on disk."""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """The function as machine code that releases the GIL."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # numba finds no folder it may write to: then each process compiles for itself
+        return njit(nogil=True)(function)

@@ -1,0 +1,165 @@
+"""Files in the run root, on a folder or on `s3://`: small atomic writes, whole-folder transfer, clear errors.
+
+A write is visible either whole or not at all: locally through a temporary file and a rename, on S3 because a PUT is.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from ray_mlops.errors import StorageError
+
+
+def is_remote(uri: str) -> bool:
+    """Whether the URI names an object store rather than a local folder."""
+    return "://" in uri and not uri.startswith("file://")
+
+
+def absolute(uri: str) -> str:
+    """The URI unchanged when remote, else the absolute local path."""
+    return uri if is_remote(uri) else str(Path(uri.removeprefix("file://")).expanduser().absolute())
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri/part/part`, without doubled slashes."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The Arrow file system of a URI and the path inside it.
+
+    Credentials and `AWS_ENDPOINT_URL` come from the standard AWS chain.
+    """
+    if not is_remote(uri):
+        return fs.LocalFileSystem(), absolute(uri)
+    try:
+        return fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot open {uri}: {error}. Give a local folder or s3://bucket/prefix.") from error
+
+
+@contextmanager
+def _storage(action: str, uri: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageError(f"cannot {action} {uri}: {reason}. Check the path, its permissions and free space.") from error
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    with _storage("look up", uri):
+        filesystem_, path = filesystem(uri)
+        return filesystem_.get_file_info(path).type != fs.FileType.NotFound
+
+
+def listing(uri: str) -> list[str]:
+    """Names (not paths) directly below a folder, sorted; empty when the folder is not there."""
+    with _storage("list", uri):
+        filesystem_, path = filesystem(uri)
+        found = filesystem_.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found)
+
+
+def read_bytes(uri: str) -> bytes:
+    """The content of a file."""
+    with _storage("read", uri):
+        filesystem_, path = filesystem(uri)
+        with filesystem_.open_input_stream(path) as stream:
+            return stream.read()
+
+
+def read_text(uri: str) -> str:
+    """The content of a UTF-8 file."""
+    return read_bytes(uri).decode()
+
+
+def read_json(uri: str) -> Any:
+    """The value in a JSON file."""
+    return json.loads(read_bytes(uri))
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write a file whole or not at all, making its parent folders."""
+    with _storage("write", uri):
+        filesystem_, path = filesystem(uri)
+        if is_remote(uri):
+            with filesystem_.open_output_stream(path) as stream:
+                stream.write(content)
+        else:
+            _write_local(Path(path), content)
+
+
+def _write_local(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(uri: str, content: str) -> None:
+    """Write a UTF-8 file whole or not at all."""
+    write_bytes(uri, content.encode())
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Write a JSON file whole or not at all, keys in the order given."""
+    write_text(uri, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def remove(uri: str) -> None:
+    """Delete a file or a folder with all it holds; nothing happens when it is not there."""
+    with _storage("delete", uri):
+        filesystem_, path = filesystem(uri)
+        kind = filesystem_.get_file_info(path).type
+        if kind == fs.FileType.Directory:
+            filesystem_.delete_dir(path)
+        elif kind == fs.FileType.File:
+            filesystem_.delete_file(path)
+
+
+def upload(folder: str, uri: str) -> None:
+    """Copy a local folder to a URI, replacing files of the same name."""
+    with _storage("copy to", uri):
+        filesystem_, path = filesystem(uri)
+        filesystem_.create_dir(path, recursive=True)
+        fs.copy_files(folder, path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem_)
+
+
+def download(uri: str, folder: str) -> None:
+    """Copy a folder at a URI to a local folder."""
+    with _storage("copy from", uri):
+        filesystem_, path = filesystem(uri)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        fs.copy_files(path, folder, source_filesystem=filesystem_, destination_filesystem=fs.LocalFileSystem())
+
+
+@contextmanager
+def localised(uri: str) -> Iterator[str]:
+    """A local path of a folder: itself when local, else a temporary copy that goes away afterwards."""
+    if not is_remote(uri):
+        yield absolute(uri)
+        return
+    folder = tempfile.mkdtemp(prefix="ray-mlops-")
+    try:
+        download(uri, folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,252 @@
+"""Ray, found or started. The one place that decides which cluster a command talks to.
+
+Inside a submitted job, or with `RAY_ADDRESS` set, that cluster is used. Otherwise a local head node of our own is used,
+started when the first stage really has to run. It lives outside the command, so endpoints outlive the command that
+deployed them, and it goes away with the last endpoint. Its ports and its temporary folder are its own: other Ray
+clusters on the host are never touched.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray_mlops.errors import EndpointError, RayMlopsError
+
+# Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
+# stage; without the footer setting each Parquet read starts 32 actors; a Train report waits for the health check.
+SETTINGS = {
+    "RAY_num_workers_soft_limit": "8",
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
+    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
+    "RAY_DATA_ENABLE_ARROW_BACKED_PANDAS_CONVERSION": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "POLARS_MAX_THREADS": "1",
+}
+_QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray.serve")
+_PARQUET_BYTES_PER_TASK = 8 << 20
+START_TIMEOUT_S = 120
+RECIPE_MODULE = "ray_mlops_recipe_"
+
+
+def home() -> Path:
+    """The folder of what belongs to this user and machine: the record of the local cluster and its endpoints."""
+    return Path(os.environ.get("RAY_MLOPS_HOME", Path.home() / ".ray_mlops"))
+
+
+def connect(*, verbose: bool = False) -> None:
+    """Connect this process to Ray, starting a local head node when there is none; does nothing when connected."""
+    for key, value in SETTINGS.items():
+        os.environ.setdefault(key, value)
+    os.environ.setdefault("RAY_DATA_PARQUET_BIN_PACKING_BYTES", str(_PARQUET_BYTES_PER_TASK))
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if not os.environ.get("RAY_ADDRESS") else "token")
+    import ray
+
+    _ship_recipes()
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS") or _local_address()
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            runtime_env={"env_vars": dict(SETTINGS)},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RayMlopsError(f"cannot connect to Ray at {address}: {error}") from error
+    _quiet(verbose)
+
+
+def _ship_recipes() -> None:
+    """Have Ray send a recipe file's own classes and functions by value: workers cannot import the file."""
+    from ray import cloudpickle
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(RECIPE_MODULE):
+            cloudpickle.register_pickle_by_value(module)
+
+
+def _quiet(verbose: bool) -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True
+    context.default_hash_shuffle_parallelism = 8
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
+
+
+def disconnect() -> None:
+    """Leave the cluster, and stop it when it is our own and neither an endpoint nor another command uses it."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return
+    ray.shutdown()
+    with _locked():
+        record = _record()
+        if record is None:
+            return
+        users = [user for user in record["users"] if user != os.getpid() and _is_alive(user)]
+        _save({**record, "users": users})
+        if not users and not record["endpoints"]:
+            _stop(record)
+
+
+def keep(endpoint: str) -> None:
+    """Note that an endpoint lives in the local cluster, which then outlives this process."""
+    with _locked():
+        if record := _record():
+            _save({**record, "endpoints": sorted({*record["endpoints"], endpoint})})
+
+
+def release(endpoint: str) -> None:
+    """Note that an endpoint is gone from the local cluster."""
+    with _locked():
+        if record := _record():
+            _save({**record, "endpoints": [name for name in record["endpoints"] if name != endpoint]})
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Commands side by side change the record one after the other."""
+    home().mkdir(parents=True, exist_ok=True)
+    with (home() / "cluster.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def stop() -> None:
+    """End our own local cluster, and no other."""
+    with _locked():
+        if record := _record():
+            _stop(record)
+
+
+def _stop(record: Mapping[str, Any]) -> None:
+    _end(record["pid"])
+    _record_path().unlink(missing_ok=True)
+    shutil.rmtree(record["temp_dir"], ignore_errors=True)
+
+
+def _end(pid: int) -> None:
+    """Ask the owner of the cluster to go; if it does not within 15 s, end its whole process group."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 15
+        while not _reaped(pid):
+            os.kill(pid, 0)
+            if time.monotonic() > deadline:
+                os.killpg(pid, signal.SIGKILL)
+                return
+            time.sleep(0.05)
+    except ProcessLookupError:
+        return  # it has ended
+
+
+def _reaped(pid: int) -> bool:
+    """Whether the process was a child of this one and has ended; a zombie would answer signals for ever."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False
+
+
+def _record_path() -> Path:
+    return home() / "cluster.json"
+
+
+def _record() -> dict[str, Any] | None:
+    try:
+        return json.loads(_record_path().read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _save(record: dict[str, Any]) -> None:
+    from ray_mlops.platform import files
+
+    files.write_json(str(_record_path()), record)
+
+
+def _local_address() -> str:
+    with _locked():
+        record = _record()
+        if record is not None and not _listens(record["address"]):
+            _stop(record)
+            record = None
+        record = record or _start()
+        _save({**record, "users": sorted({*record["users"], os.getpid()})})
+        return record["address"]
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _start() -> dict[str, Any]:
+    # Unix socket paths below the temporary folder must stay under 107 characters: keep it short.
+    temp_dir = tempfile.mkdtemp(prefix="rm-")
+    log = Path(temp_dir) / "head.log"
+    command = [sys.executable, "-m", "ray_mlops.platform.local_head", str(_record_path()), temp_dir]
+    environment = {**os.environ, **SETTINGS, "RAY_AUTH_MODE": "disabled"}
+    environment.pop("RAY_ADDRESS", None)
+    with log.open("w") as stream:
+        owner = subprocess.Popen(
+            command, env=environment, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and owner.poll() is None:
+        if (record := _record()) and record["pid"] == owner.pid:
+            return record
+        time.sleep(0.05)
+    _end(owner.pid)
+    raise RayMlopsError(f"Ray did not start within {START_TIMEOUT_S} s: {log.read_text()[-500:].strip() or 'no output'}")
+
+
+def free_port(low: int = 20000, high: int = 29999) -> int:
+    """A port nothing listens on, outside the range Ray gives to its workers (10002-19999)."""
+    for port in random.sample(range(low, high), 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise EndpointError(f"no free port between {low} and {high}")

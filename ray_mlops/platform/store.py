@@ -1,0 +1,160 @@
+"""Caching, resume and lineage in one rule: a stage whose manifest exists is not run again.
+
+The fingerprint of a stage hashes its name, its code, its config, the seed and the fingerprints of what it reads. Its
+files go to `<root>/artifacts/<stage>/<fingerprint>/`; the manifest is written last, atomically, so its existence is the
+proof that the stage finished. A stage that died leaves files nobody refers to, and the next run writes them again.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel
+
+from ray_mlops.contract import Artifact, Run, StageName
+from ray_mlops.platform import files
+
+Stage = Callable[..., Artifact]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What happened to one stage of a run; `seconds` is the time it took when it really ran."""
+
+    stage: StageName
+    status: str
+    seconds: float
+    artifact: Artifact
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
+        return {
+            "stage": self.stage,
+            "status": self.status,
+            "seconds": round(self.seconds, 3),
+            "rows": getattr(self.artifact, "rows", None),
+            "artifact": self.artifact.model_dump(mode="json"),
+        }
+
+
+def once(
+    name: StageName,
+    stage: Stage,
+    config: BaseModel,
+    run: Run,
+    *,
+    identity: str = "",
+    again: bool = False,
+    valid: Callable[[Any], bool] = lambda artifact: True,
+    before: Callable[[], None] = lambda: None,
+    context: Mapping[str, Any] | None = None,
+    **upstream: Any,
+) -> Record:
+    """Run a stage unless its manifest exists (and `valid` holds); `before` is called only when it really runs.
+
+    `identity` stands for input from outside (the content of source files); `context` are arguments that do not enter
+    the fingerprint; `again` runs the stage in any case.
+    """
+    inputs = {
+        "stage": name,
+        "code": code_hash(inspect.getmodule(stage).__name__),  # pyright: ignore[reportOptionalMemberAccess]
+        "config": describe(config),
+        "seed": run.seed,
+        "identity": identity,
+        "upstream": {key: describe(value) for key, value in sorted(upstream.items())},
+    }
+    fingerprint = digest(inputs)
+    uri = files.join(run.root, "artifacts", name, fingerprint)
+    manifest = files.join(uri, "manifest.json")
+    if not again and files.exists(manifest):
+        saved = files.read_json(manifest)
+        artifact = get_type_hints(stage)["return"].model_validate(saved["artifact"])
+        if valid(artifact):
+            return Record(name, "reused", saved["seconds"], artifact)
+    before()
+    started = time.monotonic()
+    artifact = stage(config, replace(run, uri=uri, fingerprint=fingerprint), **upstream, **(context or {}))
+    seconds = time.monotonic() - started
+    files.write_json(
+        manifest,
+        {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": inputs},
+    )
+    return Record(name, "done", seconds, artifact)
+
+
+def digest(value: Any) -> str:
+    """A short hash of JSON-able content; the order of keys does not matter."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def describe(value: Any) -> Any:
+    """What of a value decides the result: an artifact's fingerprint, a config's fields, a user class's code."""
+    if isinstance(value, Artifact):
+        return value.fingerprint
+    if isinstance(value, BaseModel):
+        fields = {name: describe(getattr(value, name)) for name in type(value).model_fields}
+        return {"type": type(value).__qualname__, "code": _foreign_code(type(value)), **fields}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [describe(item) for item in value]
+    if inspect.isfunction(value):
+        return {"function": value.__qualname__, "code": hashlib.sha256(inspect.getsource(value).encode()).hexdigest()}
+    return value
+
+
+def _foreign_code(kind: type) -> str:
+    """Hash of the file that defines a user's class; our own classes are covered by `code_hash`."""
+    if kind.__module__.split(".")[0] == "ray_mlops":
+        return ""
+    path = inspect.getsourcefile(kind)
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+
+
+@cache
+def code_hash(module: str) -> str:
+    """Hash of a module's source and of every `ray_mlops` module it imports, directly or not."""
+    hashes = {name: hashlib.sha256(_source(name).encode()).hexdigest() for name in _closure(module)}
+    return digest(hashes)
+
+
+def _closure(module: str) -> set[str]:
+    found, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(_imports(name))
+    return found
+
+
+def _imports(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("ray_mlops."))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray_mlops":
+            yield str(node.module)
+            candidates = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name for name in candidates if importlib.util.find_spec(str(node.module)) and _is_module(name))
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent is a module, not a package: the name is an attribute
+        return False
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None, module
+    return Path(spec.origin).read_text()

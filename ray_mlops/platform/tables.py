@@ -1,0 +1,278 @@
+"""Versioned tables: Iceberg snapshots of Parquet files, named by their content.
+
+The tasks of a Ray Data pipeline write Parquet parts whose names are hashes of their content, so that a retried task
+writes the same file again; the driver then commits all parts as one Iceberg snapshot. A `Table` points at the metadata
+file and the snapshot inside it, so readers need no catalog; the catalog (SQLite in the run root by default, any
+pyiceberg catalog through `RAY_MLOPS_CATALOG`) only serialises writers.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from ray_mlops.contract import Run, Schema, Table
+from ray_mlops.errors import DataError, StorageError
+from ray_mlops.platform import files
+
+if TYPE_CHECKING:
+    import ray.data
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table as IcebergTable
+
+ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+_MASK = (1 << 64) - 1
+
+
+def write(
+    dataset: "ray.data.Dataset",
+    name: str,
+    run: Run,
+    *,
+    data: Schema,
+    sources: Mapping[str, str] | None = None,
+    append: bool = False,
+) -> Table:
+    """Run a data set and commit its rows as one snapshot of table `name` (`namespace.table`).
+
+    With `append` the snapshot also holds the rows of the table's current snapshot. Raises `DataError` when there are
+    no rows and `StorageError` when the run root cannot be written; in both cases no snapshot is made.
+    """
+    folder = files.join(run.root, "tables", *name.split("."), "data")
+    parts = dataset.map_batches(partial(write_part, folder=folder), batch_size=None, batch_format="pyarrow")
+    entries = list(parts.iter_rows())
+    return commit(entries, name, run, data=data, sources=sources or {}, append=append)
+
+
+def write_arrow(table: pa.Table, name: str, run: Run, *, data: Schema, sources: Mapping[str, str] | None = None) -> Table:
+    """Commit an in-memory table as one snapshot; the same rows get the same id as through `write`."""
+    folder = files.join(run.root, "tables", *name.split("."), "data")
+    return commit(write_part(table, folder).to_pylist(), name, run, data=data, sources=sources or {})
+
+
+def write_part(batch: pa.Table, folder: str) -> pa.Table:
+    """Write one Parquet part below `folder`; returns one row: path, rows, the sum of its row hashes, its schema."""
+    batch = canonical(batch)
+    if batch.num_rows == 0:
+        return _entry("", 0, 0, batch.schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(batch, sink, compression="zstd", compression_level=1)
+    content = sink.getvalue()
+    path = files.join(folder, f"{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet")
+    if not files.exists(path):
+        files.write_bytes(path, content.to_pybytes())
+    return _entry(path, batch.num_rows, content_hash(batch), batch.schema)
+
+
+def _entry(path: str, rows: int, digest: int, schema: pa.Schema) -> pa.Table:
+    return pa.table({
+        "path": [path],
+        "rows": [rows],
+        "hash": [f"{digest:016x}"],
+        "schema": [schema.serialize().to_pybytes()],
+    })
+
+
+def canonical(batch: pa.Table) -> pa.Table:
+    """The batch with the types tables use: UTC microseconds, `string`, no dictionaries, no schema metadata."""
+    fields = [pa.field(field.name, _canonical_type(field.type)) for field in batch.schema]
+    return batch.cast(pa.schema(fields)).combine_chunks()
+
+
+def _canonical_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _canonical_type(kind.value_type)
+    if pa.types.is_timestamp(kind):
+        return ARROW_TYPES["timestamp"]
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+        return pa.string()
+    return kind
+
+
+def content_hash(batch: pa.Table) -> int:
+    """Sum modulo 2^64 of a hash per row: the same for the same rows in any order and any partition."""
+    from pandas.util import hash_array
+
+    total = np.zeros(batch.num_rows, dtype=np.uint64)
+    for position, name in enumerate(sorted(batch.column_names)):
+        column = batch.column(name)
+        valid = (~column.is_null().to_numpy()).astype(np.uint64)
+        # pandas hashes 0 to 0, which is kept for null: every other value is moved away from it.
+        hashed = (hash_array(_hashable(column)) + np.uint64(0xD1B54A32D192ED03)) * valid
+        # Each column gets its own odd factor, so that swapping two columns' values changes the row's hash.
+        mixed = (total ^ (hashed >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+        total = mixed + hashed * np.uint64(2 * position + 3)
+    total ^= total >> np.uint64(31)
+    return int((total * np.uint64(0xBF58476D1CE4E5B9)).sum(dtype=np.uint64))
+
+
+def _hashable(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+        return column.fill_null("" if pa.types.is_string(column.type) else b"").to_numpy().astype(object)
+    return column.fill_null(False if pa.types.is_boolean(column.type) else 0).to_numpy()
+
+
+def commit(
+    entries: Iterable[Mapping[str, Any]],
+    name: str,
+    run: Run,
+    *,
+    data: Schema,
+    sources: Mapping[str, str],
+    append: bool = False,
+) -> Table:
+    """Commit written parts as one Iceberg snapshot and return the table that names it."""
+    parts = sorted((entry for entry in entries if entry["rows"]), key=lambda entry: entry["path"])
+    if not parts:
+        raise DataError(f"table {name} would have no rows. Check that the source is not empty.")
+    schema = pa.ipc.read_schema(pa.BufferReader(parts[0]["schema"]))
+    iceberg = _open(name, run, schema)
+    current = iceberg.current_snapshot() if append else None
+    summary = current.summary.additional_properties if current and current.summary else {}
+    rows = sum(part["rows"] for part in parts) + int(summary.get("ray-mlops.rows", 0))
+    digest = (sum(int(part["hash"], 16) for part in parts) + int(summary.get("ray-mlops.hash", "0"), 16)) & _MASK
+    snapshot = content_id(schema, rows, digest)
+    number = _find(iceberg, snapshot)
+    if number is None:
+        properties = {"ray-mlops.id": snapshot, "ray-mlops.rows": str(rows), "ray-mlops.hash": f"{digest:016x}"}
+        number = _commit(iceberg, [part["path"] for part in parts], properties, append=append)
+    return Table(
+        uri=run.uri,
+        fingerprint=run.fingerprint,
+        name=name,
+        snapshot=snapshot,
+        metadata=iceberg.metadata_location,
+        iceberg_snapshot=number,
+        rows=rows,
+        columns=tuple(schema.names),
+        data=data,
+        sources=dict(sources),
+    )
+
+
+def content_id(schema: pa.Schema, rows: int, digest: int) -> str:
+    """The identity of a snapshot: its columns and types, its number of rows, and the sum of its row hashes."""
+    described = ";".join(f"{field.name}:{field.type}" for field in sorted(schema, key=lambda field: field.name))
+    return hashlib.blake2b(f"{described}|{rows}|{digest:016x}".encode(), digest_size=12).hexdigest()
+
+
+def _find(iceberg: "IcebergTable", snapshot: str) -> int | None:
+    for known in iceberg.metadata.snapshots:
+        if known.summary and known.summary.additional_properties.get("ray-mlops.id") == snapshot:
+            return known.snapshot_id
+    return None
+
+
+def _commit(iceberg: "IcebergTable", paths: list[str], properties: dict[str, str], *, append: bool) -> int:
+    from pyiceberg.expressions import AlwaysTrue
+
+    with iceberg.transaction() as transaction:
+        if not append and iceberg.current_snapshot() is not None:
+            transaction.delete(AlwaysTrue())
+        transaction.add_files(paths, snapshot_properties=properties, check_duplicate_files=False)
+    snapshot = iceberg.refresh().current_snapshot()
+    assert snapshot is not None
+    return snapshot.snapshot_id
+
+
+def _open(name: str, run: Run, schema: pa.Schema) -> "IcebergTable":
+    from pyiceberg.exceptions import NoSuchTableError
+
+    catalog = _catalog(run.root)
+    namespace, _, _ = name.rpartition(".")
+    catalog.create_namespace_if_not_exists(namespace or "default")
+    try:
+        table = catalog.load_table(name)
+    except NoSuchTableError:
+        location = files.join(run.root, "tables", *name.split("."))
+        # Concurrent writers retry rather than fail: four attempts, the default, are too few for six writers.
+        properties = {"commit.retry.num-retries": "20", "write.metadata.previous-versions-max": "1000"}
+        return catalog.create_table(name, _bare(schema), location=location, properties=properties)
+    _evolve(table, schema)
+    return table
+
+
+def _bare(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([pa.field(field.name, field.type) for field in schema])
+
+
+def _evolve(table: "IcebergTable", schema: pa.Schema) -> None:
+    """Add columns the table does not have yet; a column that changed its type is replaced."""
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    known = {field.name: field.type for field in canonical(schema_to_pyarrow(table.schema()).empty_table()).schema}
+    stale = [field.name for field in schema if field.name in known and known[field.name] != field.type]
+    if stale:
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            for column in stale:
+                update.delete_column(column)
+    if stale or any(field.name not in known for field in schema):
+        with table.update_schema() as update:
+            update.union_by_name(_with_ids(schema))
+
+
+def _with_ids(schema: pa.Schema) -> Any:
+    from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids  # no public way from Arrow to a schema without ids
+
+    return _pyarrow_to_schema_without_ids(_bare(schema))
+
+
+def _catalog(root: str) -> "Catalog":
+    from pyiceberg.catalog import load_catalog
+
+    if named := os.environ.get("RAY_MLOPS_CATALOG"):
+        return load_catalog(named)
+    folder = Path.home() / ".ray_mlops" if files.is_remote(root) else Path(files.absolute(root))
+    key = hashlib.blake2b(root.encode(), digest_size=8).hexdigest() if files.is_remote(root) else "catalog"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return load_catalog("sql", type="sql", uri=f"sqlite:///{folder / key}.db", warehouse=root)
+    except OSError as error:
+        raise StorageError(f"cannot open the table catalog in {folder}: {error}") from error
+
+
+def paths(table: Table) -> list[str]:
+    """The Parquet files of a snapshot, sorted by name; raises `StorageError` when the snapshot is gone."""
+    from pyiceberg.table import StaticTable
+
+    try:
+        iceberg = StaticTable.from_metadata(table.metadata)
+        tasks = iceberg.scan(snapshot_id=table.iceberg_snapshot).plan_files()
+    except (OSError, ValueError) as error:
+        message = f"cannot read snapshot {table.snapshot} of {table.name} at {table.metadata}: {error}"
+        raise StorageError(message) from error
+    return sorted(task.file.file_path for task in tasks)
+
+
+def load(table: Table, columns: list[str] | None = None, filter: pads.Expression | None = None) -> pa.Table:
+    """The rows of a snapshot in this process, without Ray; in no particular order."""
+    found = paths(table)
+    filesystem, _ = files.filesystem(found[0])
+    local = [files.filesystem(path)[1] for path in found]
+    data = pads.dataset(local, format="parquet", filesystem=filesystem)
+    return data.to_table(columns=columns or list(table.columns), filter=filter)
+
+
+def read(table: Table, columns: list[str] | None = None) -> "ray.data.Dataset":
+    """The rows of a snapshot as a Ray data set, read in parallel."""
+    import ray.data
+
+    found = paths(table)
+    filesystem, _ = files.filesystem(found[0])
+    local = [files.filesystem(path)[1] for path in found]
+    return ray.data.read_parquet(local, filesystem=filesystem, columns=columns or list(table.columns))

@@ -1,0 +1,87 @@
+"""The recipes that ship with the package, and how any recipe is found: by name, by file, or as a dumped config."""
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ray_mlops import algorithms, runs
+from ray_mlops.errors import ConfigError
+from ray_mlops.fraud.features import FeaturesConfig, Split, Window
+from ray_mlops.fraud.simulate import TRANSACTIONS
+from ray_mlops.overrides import merge, nearest, override
+from ray_mlops.pipeline import Config
+from ray_mlops.platform import runtime
+from ray_mlops.stages.ingest import IngestConfig, Simulator
+from ray_mlops.stages.register import RegisterConfig
+
+Recipe = Callable[[], Config]
+
+# The fifteen features of the public handbook: what each card and each terminal did before, labels a week late.
+HANDBOOK_WINDOWS = (
+    Window(entity="customer_id", value="amount", spans=(1, 7, 30), aggregates=("count", "mean")),
+    Window(entity="terminal_id", value="is_fraud", spans=(1, 7, 30), aggregates=("count", "mean"), delay=7),
+)
+
+
+def fraud() -> Config:
+    """Card fraud on simulated transactions: 5,000 customers, 10,000 terminals, three fraud scenarios."""
+    return Config(
+        name="fraud",
+        algorithm=algorithms.ALGORITHMS["xgboost"](),
+        ingest=IngestConfig(name="fraud.transactions", data=TRANSACTIONS, sources=(Simulator(),)),
+        features=FeaturesConfig(
+            inputs=("amount",),
+            calendar=("weekend", "night"),
+            windows=HANDBOOK_WINDOWS,
+            split=Split(train_days=21, delay_days=7, validation_days=7, test_days=7),
+        ),
+        register=RegisterConfig(name="fraud", gates={"average_precision": 0.3, "roc_auc": 0.7}),
+    )
+
+
+RECIPES: dict[str, Recipe] = {"fraud": fraud}
+
+
+def load(name: str, assignments: Iterable[str] = ()) -> tuple[Config, str]:
+    """The validated config of a recipe with overrides applied, and the recipe's name for the record.
+
+    `name` is a shipped recipe (`fraud`), a Python file with one recipe function (`mine.py`, `mine.py:function`), or a
+    `config.yaml` of an earlier run.
+    """
+    if name.endswith((".yaml", ".yml")):
+        recipe, fields = runs.read_config(name)
+        return override(merge(_recipe(recipe)(), fields), assignments), recipe
+    return override(_recipe(name)(), assignments), name
+
+
+def _recipe(name: str) -> Recipe:
+    if name in RECIPES:
+        return RECIPES[name]
+    path, _, function = name.partition(":")
+    if not path.endswith(".py"):
+        raise ConfigError(f"no recipe is called {name!r}{nearest(name, RECIPES)}; a file is given as path/to/recipe.py")
+    return _from_file(Path(path), function)
+
+
+def _from_file(path: Path, function: str) -> Recipe:
+    if not path.is_file():
+        raise ConfigError(f"the recipe file {path} is not there")
+    name = f"{runtime.RECIPE_MODULE}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == name and value.__annotations__.get("return") in (Config, "Config")
+    }
+    if function and function not in found:
+        raise ConfigError(f"{path} has no recipe {function!r}{nearest(function, found)}")
+    if not function and len(found) != 1:
+        raise ConfigError(f"{path} must have one function annotated `-> Config` (has {len(found)}); or name it: {path}:name")
+    return found[function] if function else next(iter(found.values()))
+

@@ -1,0 +1,145 @@
+"""Vega-Lite specifications of the few chart forms that the reports use.
+
+Each function takes plain rows and gives a mapping for `page.Chart`; width follows the page, colours its style.
+`percent` writes the values as percentages.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+Row = Mapping[str, Any]
+Spec = dict[str, Any]
+Scale = Literal["quantitative", "temporal"]
+
+HEIGHT = 220
+BAR_HEIGHT = 22
+PERCENT = ".3~p"
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+
+
+def histogram(edges: Sequence[float], counts: Sequence[float], *, of: str) -> Spec:
+    """Bars over the bins `[edges[i], edges[i + 1])`."""
+    rows = [{"from": a, "to": b, "count": c} for a, b, c in zip(edges[:-1], edges[1:], counts, strict=True)]
+    encoding = {
+        "x": {**_number("from", title=of), "scale": {"zero": False, "nice": False}},
+        "x2": {"field": "to"},
+        "y": _number("count"),
+        "y2": {"datum": 0},
+        "tooltip": _tooltips(("from", "to", "count")),
+    }
+    return _spec(rows) | {"mark": {"type": "rect", "stroke": None}, "encoding": encoding}
+
+
+def line(
+    rows: Sequence[Row],
+    *,
+    x: str,
+    y: str,
+    series: str | None = None,
+    scale: Scale = "quantitative",
+    percent: bool = False,
+) -> Spec:
+    """Lines through `(x, y)`, one for each value of `series`; a temporal x is an ISO date or time in UTC."""
+    encoding: Spec = {
+        "x": _across(x, scale),
+        "y": _number(y, percent=percent),
+        "tooltip": _tooltips((series, x, y), percent),
+    }
+    if series:
+        encoding["color"] = _series(rows, series)
+    return _spec(rows) | {"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": encoding}
+
+
+def band(rows: Sequence[Row], *, x: str, y: str, low: str, high: str, scale: Scale = "quantitative") -> Spec:
+    """A line inside its interval `[low, high]`."""
+    area = {"mark": {"type": "area", "opacity": 0.2}, "encoding": {"y": _number(low, title=y), "y2": _field(high)}}
+    middle = {"mark": {"type": "line", "strokeWidth": 1.6}, "encoding": {"y": _number(y)}}
+    encoding = {"x": _across(x, scale), "tooltip": _tooltips((x, y, low, high))}
+    return _spec(rows) | {"encoding": encoding, "layer": [area, middle]}
+
+
+def ranked(rows: Sequence[Row], *, name: str, value: str, series: str | None = None, percent: bool = False) -> Spec:
+    """Horizontal bars in the order of the rows, one for each name, side by side for each value of `series`."""
+    axis = {"labelLimit": 170, "ticks": False}
+    encoding: Spec = {
+        "y": {**_names(rows, name), "axis": axis},
+        "x": _number(value, percent=percent),
+        "tooltip": _tooltips((name, series, value), percent),
+    }
+    if series:
+        encoding |= {"color": _series(rows, series), "yOffset": {**_field(series), "sort": _order(rows, series)}}
+    return _spec(rows, height=BAR_HEIGHT * max(len(rows), 1)) | {"mark": {"type": "bar"}, "encoding": encoding}
+
+
+def columns(rows: Sequence[Row], *, name: str, value: str, series: str | None = None, percent: bool = False) -> Spec:
+    """Upright bars in the order of the rows, one for each name, side by side for each value of `series`."""
+    axis = {"labelAngle": 0, "ticks": False, "labelOverlap": True, "title": name}
+    encoding: Spec = {
+        "x": {**_names(rows, name), "axis": axis},
+        "y": _number(value, percent=percent),
+        "tooltip": _tooltips((name, series, value), percent),
+    }
+    if series:
+        encoding |= {"color": _series(rows, series), "xOffset": {**_field(series), "sort": _order(rows, series)}}
+    return _spec(rows) | {"mark": {"type": "bar"}, "encoding": encoding}
+
+
+def intervals(rows: Sequence[Row], *, name: str, value: str, low: str, high: str) -> Spec:
+    """One point with its interval for each name, in the order of the rows; the axis need not begin at 0."""
+    scale = {"scale": {"zero": False}}
+    span = {"x": {**_number(low, title=value), **scale}, "x2": _field(high)}
+    encoding = {
+        "y": {**_names(rows, name), "axis": {"labelLimit": 170, "ticks": False}},
+        "tooltip": _tooltips((name, value, low, high)),
+    }
+    layers = [
+        {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": span},
+        {
+            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+            "encoding": {"x": _number(value) | scale},
+        },
+    ]
+    return _spec(rows, height=BAR_HEIGHT * max(len(rows), 1)) | {"encoding": encoding, "layer": layers}
+
+
+def _spec(rows: Sequence[Row], height: int = HEIGHT) -> Spec:
+    return {"$schema": SCHEMA, "width": "container", "height": height, "data": {"values": [dict(row) for row in rows]}}
+
+
+def _field(name: str) -> Spec:
+    """A field by its name as it is: dots and brackets are no path into the row."""
+    escaped = name.replace("\\", "\\\\").replace(".", "\\.").replace("[", "\\[").replace("]", "\\]")
+    return {"field": escaped}
+
+
+def _number(name: str, *, title: str | None = None, percent: bool = False) -> Spec:
+    axis = {"axis": {"format": PERCENT}} if percent else {}
+    return {**_field(name), "type": "quantitative", "title": title or name, **axis}
+
+
+def _across(name: str, scale: Scale) -> Spec:
+    if scale == "temporal":
+        return {**_field(name), "type": "temporal", "title": None, "scale": {"type": "utc"}, "axis": {"grid": False}}
+    return _number(name)
+
+
+def _names(rows: Sequence[Row], name: str) -> Spec:
+    padding = {"paddingInner": 0.25, "paddingOuter": 0.1}
+    return {**_field(name), "type": "nominal", "title": None, "sort": _order(rows, name), "scale": padding}
+
+
+def _series(rows: Sequence[Row], name: str) -> Spec:
+    """Colours in the order in which the series come."""
+    return {**_field(name), "type": "nominal", "sort": _order(rows, name)}
+
+
+def _order(rows: Sequence[Row], name: str) -> list[Any]:
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def _tooltips(names: Iterable[str | None], percent: bool = False) -> list[Spec]:
+    """All named fields; with `percent` the last one is written as a percentage."""
+    fields: list[Spec] = [{**_field(name), "title": name} for name in names if name]
+    if percent:
+        fields[-1] |= {"type": "quantitative", "format": PERCENT}
+    return fields

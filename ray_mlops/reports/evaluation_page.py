@@ -1,0 +1,168 @@
+"""The page of `evaluate`: how good the model is, against what, where, and from which score on it alerts."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ray_mlops.reports import charts
+from ray_mlops.reports.numerals import percent, shown
+from ray_mlops.reports.page import Block, Chart, Facts, Page, Rows, Section, Text
+
+Details = Mapping[str, Any]
+Measured = Mapping[str, float | None]
+
+FEWEST_FRAUDS = 10  # a slice with fewer has an interval that says nothing and spoils the scale of the chart
+_FIRST = ("average_precision", "roc_auc", "precision", "recall", "value_recall", "savings", "ece")
+_GAINS = ("average_precision", "roc_auc", "recall", "value_recall", "savings")
+
+
+def evaluation_page(details: Details, *, subtitle: str = "") -> Page:
+    """A page from the content of `details.json`."""
+    sections = [
+        Section("Summary", tuple(_summary(details))),
+        Section("Figures on test", tuple(_figures(details))),
+        Section("Against others on the same rows", tuple(_rivals(details))),
+        Section("Ranking and money", tuple(_curves(details))),
+        Section("Calibration and scores", tuple(_calibration(details))),
+        Section("Day by day", tuple(_days(details))),
+        Section("Slices", tuple(_slices(details))),
+    ]
+    return Page("Evaluation", subtitle, sections)
+
+
+def _summary(details: Details) -> Iterator[Block]:
+    data, metrics, test = details["data"], details["metrics"], details["intervals"]["test"]
+    yield Facts({
+        "Model": details["model"].get("kind", ""),
+        "Test rows": data["rows"],
+        "Frauds": data["positives"],
+        "Test days": f"{test['start'][:10]} to {test['end'][:10]} (excluded)",
+        "Average precision": metrics["average_precision"]["value"],
+        "Caught at the review threshold": _share(metrics["recall"]["value"]),
+        "Saved": metrics["savings"]["value"],
+        "Lost when nobody looks": data["stolen"],
+    })  # fmt: skip
+    for name, rival in details["rivals"].items():
+        yield _verdict(name, rival)
+    if "rule" not in details["rivals"]:
+        yield Text("There is no rule to compare with.")
+    if "champion" not in details["rivals"]:
+        yield Text("There is no champion to compare with.")
+    for note in details["notes"]:
+        yield Text(note, "warning")
+
+
+def _verdict(name: str, rival: Details) -> Text:
+    gain = rival["gain"]["average_precision"]
+    told = f"{shown(gain['value'])} [{shown(gain['low'])}, {shown(gain['high'])}] in average precision"
+    if gain["low"] is not None and gain["low"] > 0:
+        return Text(f"Better than the {name} ({rival['about']}): {told}.", "good")
+    if gain["high"] is not None and gain["high"] < 0:
+        return Text(f"Worse than the {name} ({rival['about']}): {told}.", "bad")
+    return Text(f"Not distinguishable from the {name} ({rival['about']}): {told}.", "warning")
+
+
+def _figures(details: Details) -> Iterator[Block]:
+    metrics, reachable = details["metrics"], details["attainable"]
+    names = [name for name in (*_FIRST, *metrics) if name in metrics]
+    rows = [
+        (name.replace("_", " "), *_ends(metrics[name]), reachable.get(f"{name}_attainable"))
+        for name in dict.fromkeys(names)
+        if "_over_" not in name
+    ]
+    level = details["settings"]["confidence"]
+    caption = f"{level:.0%} intervals by resampling days; attainable is what a perfect score reaches."
+    yield Rows(("figure", "value", "low", "high", "attainable"), rows, caption)
+    thresholds, policy = details["thresholds"], details["settings"]["policy"]
+    by = "by cost" if policy["by"] == "cost" else f"for {policy['alerts_per_day']:g} alerts a day"
+    text = f"Review from a score of {thresholds['review']:.6g} on, chosen on validation {by}; "
+    yield Text(
+        text + f"block from {thresholds['block']:.6g} on, for a precision of {percent(policy['block_precision'], 0)}."
+    )
+
+
+def _rivals(details: Details) -> Iterator[Block]:
+    for name, rival in details["rivals"].items():
+        keys = [key for key in (*_GAINS, *rival["gain"]) if key in rival["gain"] and key != "ece"]
+        rows = [
+            (
+                key.replace("_", " "),
+                details["metrics"][key]["value"],
+                rival["metrics"][key]["value"],
+                *_ends(rival["gain"][key]),
+            )
+            for key in dict.fromkeys(keys)
+        ]
+        columns = ("figure", "model", name, "difference", "low", "high")
+        yield Rows(columns, rows, f"{name}: {rival['about']}; differences are paired over days")
+
+
+def _curves(details: Details) -> Iterator[Block]:
+    found = details["curves"]
+    yield Chart(
+        charts.line(found["precision_recall"], x="recall", y="precision", series="of"), "Precision against recall"
+    )
+    yield Chart(
+        charts.line(found["cost"], x="alerts a day", y="savings", series="of"),
+        "Money saved against alerts a day, reviews paid",
+    )
+
+
+def _calibration(details: Details) -> Iterator[Block]:
+    points = details["curves"]["calibration"]
+    if points:
+        drawn = [{"of": "model", "predicted": row["predicted"], "observed": row["observed"]} for row in points]
+        top = max(row["predicted"] for row in points)
+        drawn += [{"of": "exact", "predicted": at, "observed": at} for at in (0.0, top)]
+        chart = charts.line(drawn, x="predicted", y="observed", series="of")
+        yield Chart(chart, "Share of frauds against predicted probability")
+    yield Chart(
+        charts.line(details["curves"]["scores"], x="log-odds of the score", y="share", series="of"),
+        "Distribution of scores, frauds and honest transactions",
+    )
+
+
+def _days(details: Details) -> Iterator[Block]:
+    days = details["curves"]["days"]
+    counted = [name for name in ("frauds", "caught", "alerts") if days and name in days[0]]
+    drawn = [{"day": row["day"], "number": row[name], "of": name} for row in days for name in counted]
+    yield Chart(
+        charts.line(drawn, x="day", y="number", series="of", scale="temporal"), "Frauds, alerts and hits by day"
+    )
+    columns = list(days[0]) if days else []
+    yield Rows(columns, [[row[name] for name in columns] for row in days])
+
+
+def _slices(details: Details) -> Iterator[Block]:
+    parts = details["slices"]
+    if not parts:
+        yield Text("The test rows cannot be cut into slices.")
+        return
+    points = [
+        {"slice": f"{part['by']}: {part['value']}", **part["metrics"]["average_precision"]}
+        for part in parts
+        if part["positives"] >= FEWEST_FRAUDS and None not in part["metrics"]["average_precision"].values()
+    ]
+    if points:
+        chart = charts.intervals(points, name="slice", value="value", low="low", high="high")
+        yield Chart(chart, "Average precision by slice, with its interval")
+    measured = ("average_precision", "precision", "recall", "value_recall", "savings")
+    rows = [
+        (
+            part["by"],
+            part["value"],
+            part["rows"],
+            part["positives"],
+            *(part["metrics"][name]["value"] for name in measured),
+        )
+        for part in parts
+    ]
+    columns = ("by", "slice", "rows", "frauds", *(name.replace("_", " ") for name in measured))
+    yield Rows(columns, rows, "Average precision depends on the share of frauds in a slice: compare it with care.")
+
+
+def _ends(measured: Measured) -> tuple[float | None, float | None, float | None]:
+    return measured["value"], measured["low"], measured["high"]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else percent(value, 1)

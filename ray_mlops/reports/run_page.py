@@ -1,0 +1,177 @@
+"""The page of a whole run: what each stage made, how long it took, what was decided, how good the model is."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from ray_mlops.reports import charts
+from ray_mlops.reports.numerals import percent, seconds, shown
+from ray_mlops.reports.page import Block, Chart, Facts, Link, Page, Rows, Section, Text, render
+
+Record = Mapping[str, Any]
+Artifact = Mapping[str, Any]
+Tone = Literal["good", "warning", "bad"]
+
+VERDICTS: Mapping[str, tuple[str, Tone]] = {
+    "use_ml": ("A model is worth having.", "good"),
+    "no_ml": ("No model is needed.", "warning"),
+    "collect_more": ("There is too little data to decide.", "warning"),
+    "redefine": ("The question cannot be answered as it is put.", "bad"),
+    "ok": ("The traffic looks like the training data.", "good"),
+    "drift": ("The traffic has moved away from the training data.", "bad"),
+    "insufficient_data": ("Too few requests to judge the traffic.", "warning"),
+}
+
+
+def run_page(records: Sequence[Record], *, title: str = "Run", subtitle: str = "", error: str = "") -> str:
+    """One HTML page from the records of the stages, in order.
+
+    A record holds `stage`, `status` (`done` | `reused`), `seconds`, `rows` and `artifact` (the artifact as JSON). Links
+    go to the stages' own pages, relative to a page in `<root>/runs/<id>/`.
+    """
+    made = {record["stage"]: record["artifact"] for record in records}
+    sections = [Section("Outcome", [*_failure(error), *_outcome(made), _facts(records, made)])]
+    sections.append(Section("Stages", _stages(records)))
+    sections += [Section(name, blocks) for name, build in PARTS if (blocks := [*build(made)])]
+    return render(Page(title, subtitle, tuple(sections)))
+
+
+def _failure(error: str) -> Iterable[Block]:
+    if error:
+        yield Text(error, "bad")
+
+
+def _outcome(made: Mapping[str, Artifact]) -> Iterable[Block]:
+    for stage, field in (("decide", "verdict"), ("monitor", "status")):
+        if stage in made:
+            words, tone = VERDICTS.get(made[stage][field], (made[stage][field], "warning"))
+            yield Text(f"{stage}: {words}", tone)
+    for leak in made.get("analyse", {}).get("leaks", ()):
+        yield Text(f"analyse: {leak} alone gives the label away", "bad")
+
+
+def _facts(records: Sequence[Record], made: Mapping[str, Artifact]) -> Block:
+    facts: dict[str, Any] = {
+        "Time": seconds(sum(record["seconds"] for record in records if record["status"] == "done"))
+    }
+    if profile := made.get("analyse"):
+        facts |= {"Events": profile["rows"], "Prevalence": percent(profile["positives"] / max(profile["rows"], 1), 3)}
+    if metrics := made.get("evaluate", {}).get("metrics"):
+        names = {"average_precision": "Average precision", "roc_auc": "ROC AUC"}
+        facts |= {words: metrics[name] for name, words in names.items() if name in metrics}
+    if version := made.get("register"):
+        facts["Model"] = f"{version['name']} {version['version']}"
+    if endpoint := made.get("deploy"):
+        facts["Endpoint"] = Link(endpoint["name"], endpoint["url"])
+    return Facts(facts)
+
+
+# ---- stages --------------------------------------------------------------------------------------------------------
+
+
+def _stages(records: Sequence[Record]) -> list[Block]:
+    rows = []
+    for record in records:
+        artifact, report = record["artifact"], record["artifact"].get("report")
+        page = Link("page", relative(report)) if report else None
+        time = seconds(record["seconds"]) if record["status"] == "done" else None
+        rows.append(
+            (record["stage"], record["status"], time, _rows(record["rows"]), _summary(artifact, record["stage"]), page)
+        )
+    bars = [
+        {"stage": record["stage"], "seconds": record["seconds"]} for record in records if record["status"] == "done"
+    ]
+    blocks: list[Block] = [Rows(("stage", "status", "time", "rows", "result", "report"), rows)]
+    return (
+        [*blocks, Chart(charts.ranked(bars, name="stage", value="seconds"), "Where the time went")] if bars else blocks
+    )
+
+
+def _rows(rows: int | Mapping[str, int] | None) -> int | None:
+    """The number of rows, or of rows of all parts of a split."""
+    return sum(rows.values()) if isinstance(rows, Mapping) else rows
+
+
+def relative(uri: str) -> str:
+    """A stage's file as seen from `<root>/runs/<id>/`; unchanged where it is not in the run root."""
+    _, found, rest = uri.rpartition("/artifacts/")
+    return f"../../artifacts/{rest}" if found else uri
+
+
+def _summary(artifact: Artifact, stage: str) -> str:
+    summarise = SUMMARIES.get(stage)
+    return summarise(artifact) if summarise else ""
+
+
+SUMMARIES: Mapping[str, Callable[[Artifact], str]] = {
+    "ingest": lambda made: f"{made['name']}, snapshot {made['snapshot'][:12]}",
+    "clean": lambda made: f"{made['quarantined']:,} of {made['rows_in']:,} rows quarantined",
+    "analyse": lambda made: f"{made['positives']:,} positives",
+    "decide": lambda made: made["verdict"],
+    "features": lambda made: f"{len(made['names'])} features",
+    "tune": lambda made: f"{made['trials']} trials, best {shown(made['value'])}",
+    "train": lambda made: f"{made['algorithm'].get('kind', '')}, {made['workers']} workers",
+    "evaluate": lambda made: f"AP {shown(made['metrics'].get('average_precision'))}",
+    "register": lambda made: f"{made['name']} {made['version']} ({', '.join(made['aliases']) or 'no alias'})",
+    "deploy": lambda made: made["url"],
+    "monitor": lambda made: f"{made['status']}, {made['requests']:,} requests",
+}
+
+
+# ---- what was found ------------------------------------------------------------------------------------------------
+
+
+def _data(made: Mapping[str, Artifact]) -> Iterable[Block]:
+    if "clean" not in made:
+        return
+    cleaned = made["clean"]
+    if sources := cleaned.get("sources"):
+        yield Rows(("source", "identity"), [*sources.items()])
+    if reasons := cleaned["reasons"]:
+        yield Rows(("reason for quarantine", "rows"), [*reasons.items()])
+    if split := made.get("features"):
+        rows = [
+            (name, interval["start"][:16], interval["end"][:16], split["rows"].get(name), split["positives"].get(name))
+            for name, interval in split["intervals"].items()
+        ]
+        yield Rows(("part", "from", "until", "rows", "positives"), rows, "The split")
+
+
+def _decision(made: Mapping[str, Artifact]) -> Iterable[Block]:
+    if "decide" not in made:
+        return
+    decision = made["decide"]
+    yield from (Text(reason) for reason in decision["reasons"])
+    yield from (Text(hint, "warning") for hint in decision["hints"])
+    if scores := decision["scores"]:
+        names = list(dict.fromkeys(name for figures in scores.values() for name in figures))
+        rows = [(candidate, *(figures.get(name) for name in names)) for candidate, figures in scores.items()]
+        yield Rows(("candidate", *names), rows, "On the later part of the data")
+
+
+def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
+    if trained := made.get("train"):
+        settings = [(name, shown(value)) for name, value in trained["algorithm"].items()]
+        yield Rows(("setting", "value"), settings, "The algorithm")
+    if evaluation := made.get("evaluate"):
+        yield Rows(("metric", "value"), [*evaluation["metrics"].items()], "On the test rows")
+        yield Rows(("decision", "from score"), [*evaluation["thresholds"].items()], "Chosen on validation rows")
+    if version := made.get("register"):
+        yield Facts({"Name": version["name"], "Version": version["version"], "Digest": version["digest"]})
+
+
+def _service(made: Mapping[str, Artifact]) -> Iterable[Block]:
+    if endpoint := made.get("deploy"):
+        yield Facts({"Score": f"POST {endpoint['url']}/score", "Documentation": _docs(endpoint["url"])})
+    yield from (Text(alarm, "bad") for alarm in made.get("monitor", {}).get("alarms", ()))
+
+
+def _docs(url: str) -> Link:
+    return Link("OpenAPI page", f"{url.rstrip('/')}/docs")
+
+
+PARTS: Sequence[tuple[str, Callable[[Mapping[str, Artifact]], Iterable[Block]]]] = (
+    ("Data", _data),
+    ("Is a model needed?", _decision),
+    ("Model", _model),
+    ("Service", _service),
+)

@@ -1,0 +1,71 @@
+"""The record of a run: its resolved config, what happened to each stage, and the page that ties them together."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from ray_mlops.contract import Progress, Run, no_progress
+from ray_mlops.errors import ConfigError
+from ray_mlops.pipeline import Config
+from ray_mlops.platform import files, store
+
+DEFAULT_ROOT = "mlops"
+
+
+def open_run(config: Config, recipe: str, root: str, *, override: str = "", progress: Progress = no_progress) -> Run:
+    """A new run of a config below `root`; its resolved config is written as YAML that `ray-mlops run` takes again."""
+    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    run = Run(
+        root=files.absolute(root),
+        id=f"{config.name}-{moment}-{secrets.token_hex(2)}",
+        recipe=recipe,
+        seed=config.seed,
+        tracking_uri=config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", ""),
+        override=override,
+        progress=progress,
+    )
+    files.write_text(files.join(folder(run), "config.yaml"), dump(config, recipe))
+    return run
+
+
+def dump(config: Config, recipe: str) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump({"recipe": recipe, "config": config.model_dump(mode="json")}, sort_keys=False)
+
+
+def folder(run: Run) -> str:
+    """Where the records of the run are."""
+    return files.join(run.root, "runs", run.id)
+
+
+def save(run: Run, records: Sequence[store.Record], status: str, error: str = "") -> str:
+    """Write the record of the run so far and its page; returns the page's URI."""
+    from ray_mlops.reports.run_page import run_page
+
+    stages = [record.to_json() for record in records]
+    value = {"id": run.id, "recipe": run.recipe, "status": status, "error": error, "override": run.override}
+    files.write_json(files.join(folder(run), "run.json"), {**value, "stages": stages})
+    page = files.join(folder(run), "report.html")
+    files.write_text(page, run_page(stages))
+    return page
+
+
+def known(root: str) -> list[dict[str, Any]]:
+    """All runs below a root, newest first."""
+    base = files.join(files.absolute(root), "runs")
+    found = [files.join(base, name, "run.json") for name in files.listing(base)]
+    values = [files.read_json(path) for path in found if files.exists(path)]
+    return sorted(values, key=lambda value: value["id"].split("-", 1)[1], reverse=True)
+
+
+def read_config(path: str) -> tuple[str, dict[str, Any]]:
+    """Recipe and fields of a `config.yaml` written by `open_run`."""
+    try:
+        value = yaml.safe_load(files.read_text(path))
+        return value["recipe"], value["config"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is not a config written by ray-mlops (keys `recipe` and `config`): {error}") from error

@@ -1,0 +1,1 @@
+"""Endpoints: one schema, one validator and one predictor behind HTTP, on Ray Serve."""

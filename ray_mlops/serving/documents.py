@@ -1,0 +1,82 @@
+"""What the OpenAPI document says of `POST /score`: written from the bundle's own schema and example."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_REASON = {
+    "type": "object",
+    "properties": {
+        "feature": {"type": "string"},
+        "value": {"type": ["number", "null"]},
+        "contribution": {"type": "number", "description": "What the feature added to the score (log-odds)"},
+        "text": {"type": "string"},
+    },
+}
+_ANSWER = {
+    "id": {"description": "The key of the transaction"},
+    "score": {"type": "number", "minimum": 0, "maximum": 1},
+    "probability": {"type": "number", "minimum": 0, "maximum": 1, "description": "The calibrated score"},
+    "decision": {"enum": ["approve", "review", "block"]},
+    "reasons": {"type": "array", "items": _REASON, "description": "Strongest first"},
+}
+_VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
+_PROBLEM = {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}}
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {"message": {"type": "string"}, "problems": {"type": "array", "items": _PROBLEM}},
+        }
+    },
+}
+_REFUSALS = {
+    400: "The body is not JSON",
+    408: "The body did not arrive in time",
+    413: "The body or the batch is too large",
+    415: "The body is not declared as JSON",
+    422: "A field is missing, unknown, of the wrong type or out of range; `problems` names each",
+    503: "Overloaded, or the entity store does not answer: try again",
+}
+
+
+def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str, Any]:
+    """Arguments of the route: summary, parameters, request body and responses."""
+    one = {"type": "object", "title": "Answer", "properties": {**_ANSWER, **_VERSION}}
+    answer = {"type": "object", "properties": _ANSWER}
+    many = {
+        "type": "object",
+        "title": "Answers",
+        "properties": {"results": {"type": "array", "items": answer}, **_VERSION},
+    }
+    count = {"type": "integer", "minimum": 0, "maximum": most_reasons, "default": reasons}
+    return {
+        "summary": "Score one transaction or a batch",
+        "tags": ["scoring"],
+        "responses": {
+            200: {"description": "Scored", "content": _content({"oneOf": [one, many]})},
+            **{status: {"description": text, "content": _content(_ERROR)} for status, text in _REFUSALS.items()},
+        },
+        "openapi_extra": {
+            "parameters": [
+                {"name": "reasons", "in": "query", "description": "How many reasons to give", "schema": count},
+                {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}},
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": model["schema"],
+                        "examples": {
+                            "one": {"summary": "One transaction", "value": model["example"]},
+                            "batch": {"summary": "A batch", "value": {"transactions": [model["example"]]}},
+                        },
+                    }
+                },
+            },
+        },
+    }
+
+
+def _content(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,187 @@
+"""An endpoint on Ray Serve: replicas that pin a bundle's digest, autoscaled, behind a proxy on the loopback address.
+
+It lives in the Ray cluster and outlives the process that started it. Ray is imported when an endpoint is started.
+"""
+
+import difflib
+import hashlib
+import logging
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from ray_mlops.contract import Frozen
+from ray_mlops.errors import EndpointError
+from ray_mlops.platform import files, runtime
+from ray_mlops.serving import probe
+from ray_mlops.serving.replica import Replica, Settings, health
+
+HOST = "127.0.0.1"
+
+
+class Scale(Frozen):
+    """How many replicas: between `min_replicas` and `max_replicas`, about `target_ongoing` requests in each.
+
+    Beyond `max_queued` waiting requests the answer is 503 at once. `cpus` is what a replica reserves in Ray.
+    """
+
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=4, ge=1)
+    target_ongoing: float = Field(default=4.0, gt=0)
+    max_ongoing: int = Field(default=64, ge=1)
+    max_queued: int = Field(default=256, ge=1)
+    cpus: float = Field(default=0.2, ge=0)
+
+
+def start(settings: Settings, scale: Scale, *, port: int, seconds: float = 120.0) -> str:
+    """Start an endpoint, or roll it over to new settings, and wait until it answers; returns its URL.
+
+    Raises `EndpointError` when the port is taken, or when no replica is ready within `seconds`; replicas of an earlier
+    version live on.
+    """
+    from ray import serve
+
+    _open_port(port)
+    known, name = _applications(), settings.name
+    app = _deployment(scale).bind(settings.model_dump(mode="json"))
+    target = serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())
+    try:
+        serve.run_many([target], wait_for_applications_running=False)
+        _wait_running(name, seconds)
+    except (EndpointError, RuntimeError) as error:
+        reason = f"{error}. {_failure(name)}".strip()
+        if name not in known:
+            serve.delete(name, _blocking=False)  # a replica that never started takes its time to end
+        raise EndpointError(f"endpoint {name!r} did not start: {reason}") from error
+    url = f"http://{HOST}:{port}/{name}"
+    probe.wait(url, health(settings), seconds=seconds)
+    runtime.keep(name)
+    return url
+
+
+def undeploy(name: str) -> None:
+    """Take an endpoint down, and Serve with the last one; raises `EndpointError` when there is none of that name."""
+    from ray import serve
+
+    known = _applications()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"running: {', '.join(sorted(known)) or 'none'}"
+        raise EndpointError(f"no endpoint is called {name!r}; {hint}")
+    serve.delete(name)
+    runtime.release(name)
+    if len(known) == 1:
+        serve.shutdown()
+
+
+def local_folder(root: str, name: str) -> str:
+    """Where an endpoint keeps what its replicas write: below a local root, else in this machine's own folder."""
+    if not files.is_remote(root):
+        return files.join(files.absolute(root), "endpoints", name)
+    key = hashlib.blake2b(root.rstrip("/").encode(), digest_size=8).hexdigest()
+    return str(Path(runtime.home()) / "endpoints" / key / name)
+
+
+def _deployment(scale: Scale) -> Any:
+    from ray import serve
+
+    autoscaling = {
+        "min_replicas": scale.min_replicas,
+        "max_replicas": max(scale.min_replicas, scale.max_replicas),
+        "target_ongoing_requests": scale.target_ongoing,
+        "upscale_delay_s": 2,
+        "downscale_delay_s": 60,
+    }
+    decorate = serve.deployment(
+        name="Replica",
+        autoscaling_config=autoscaling,
+        max_ongoing_requests=scale.max_ongoing,
+        max_queued_requests=scale.max_queued,
+        backpressure_config={"status_code": 503, "retry_after_s": 1},
+        ray_actor_options={"num_cpus": scale.cpus},
+        graceful_shutdown_timeout_s=10,
+        max_constructor_retry_count=2,
+        max_surge_percent=100,  # old replicas answer until the new ones do
+    )
+    return decorate(serve.ingress()(Replica))
+
+
+def _open_port(port: int) -> None:
+    """Have Serve listen on `port`: started there, or already there; raises `EndpointError` otherwise."""
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+
+    running = _serve_port()
+    if running == port:
+        return
+    if running is not None:
+        raise EndpointError(
+            f"the endpoints of this cluster answer on port {running}, so port {port} cannot be used: "
+            f"set deploy.port to {running}, or undeploy them first"
+        )
+    if _taken(port):
+        raise EndpointError(f"port {port} of {HOST} is taken by another program: set deploy.port to a free one")
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options=HTTPOptions(host=HOST, port=port, request_timeout_s=60, keep_alive_timeout_s=60),
+        logging_config=_quiet(),
+    )
+
+
+def _serve_port() -> int | None:
+    from ray.serve.context import _get_global_client  # the only way to ask Serve for its port without a dashboard
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return client.http_config.port if client else None
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+def _applications() -> dict[str, Any]:
+    from ray import serve
+
+    found = serve.status().applications
+    return {name: application for name, application in found.items() if application.status != "DELETING"}
+
+
+def _wait_running(name: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while (status := _status(name)) != "RUNNING":
+        if status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise EndpointError(f"its status is {status}")
+        if time.monotonic() > deadline:
+            raise EndpointError(f"it was not ready within {seconds:g} s (set deploy.ready_s)")
+        time.sleep(0.1)
+
+
+def _status(name: str) -> str:
+    found = _applications().get(name)
+    return found.status.value if found else "DELETING"
+
+
+def _failure(name: str) -> str:
+    status = _applications().get(name)
+    if status is None:
+        return ""
+    messages = " ".join([status.message, *(deployment.message for deployment in status.deployments.values())])
+    ours = re.findall(
+        r"^ray_mlops\.errors\.\w+: (.+)$", messages, re.MULTILINE
+    )  # the last line of a replica's traceback
+    return ours[-1] if ours else messages.strip()[-1500:]
+
+
+def _quiet() -> dict[str, Any]:
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    return {"log_level": "ERROR", "enable_access_log": False}

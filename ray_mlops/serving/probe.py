@@ -1,0 +1,54 @@
+"""Talking to an endpoint as its own deployer does: over plain HTTP, past any configured proxy, without Ray."""
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from ray_mlops.contract import Endpoint
+from ray_mlops.errors import EndpointError
+from ray_mlops.serving.replica import log_id
+
+_PROBE_S = 1.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def is_live(endpoint: Endpoint) -> bool:
+    """Whether the endpoint answers within a second, with the digest and the log it was deployed with."""
+    found = _health(endpoint.url)
+    return found.get("digest") == endpoint.digest and found.get("log") == log_id(endpoint.capture)
+
+
+def wait(url: str, expected: Mapping[str, Any], *, seconds: float) -> None:
+    """Wait until `url`/health answers as expected; raises `EndpointError` when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while _health(url) != dict(expected):
+        if time.monotonic() > deadline:
+            raise EndpointError(f"{url}/health did not answer with version {expected['version']} within {seconds:g} s")
+        time.sleep(0.1)
+
+
+def ask(url: str, transaction: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
+    """The answer of `url`/score to one transaction; raises `EndpointError` with what came back instead."""
+    request = urllib.request.Request(
+        f"{url}/score", json.dumps(transaction).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with _DIRECT.open(request, timeout=seconds) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        raise EndpointError(f"{url}/score refuses {dict(transaction)}: {error.read().decode()[:500]}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise EndpointError(f"{url}/score does not answer: {error}") from error
+
+
+def _health(url: str) -> Mapping[str, Any]:
+    try:
+        with _DIRECT.open(f"{url}/health", timeout=_PROBE_S) as answer:
+            found = json.loads(answer.read())
+    except (OSError, ValueError, http.client.HTTPException):  # nobody listens, or something that speaks no JSON
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,78 @@
+"""One replica of an endpoint: opens the pinned bundle, then answers. It reads nothing else, no registry and no run."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ray_mlops.contract import Frozen
+from ray_mlops.fraud.predictor import Predictor
+from ray_mlops.online import open_store
+from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.limits import Limits
+from ray_mlops.serving.scoring import Scorer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+class Settings(Frozen):
+    """All that a replica needs to know."""
+
+    name: str
+    bundle: str
+    digest: str
+    version: str
+    store: str
+    capture: str
+    limits: Limits
+
+
+class Replica:
+    """What Serve runs, once per replica."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = Settings.model_validate(settings)
+        self._bundle = Bundle.load(self._settings.bundle, digest=self._settings.digest)
+        predictor = Predictor.load(self._bundle)
+        names = len(predictor.definition.names)
+        # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
+        predictor.reasons(np.zeros((1, names), np.float32), 1)
+        predictor.score(np.zeros((1, names), np.float32))
+        self._scorer = Scorer(
+            predictor,
+            open_store(self._settings.store, predictor.definition) if predictor.definition.windows else None,
+            Capture(self._settings.capture, f"v{self._settings.version}"),
+            self._settings.version,
+            self._settings.digest,
+        )
+
+    def __serve_build_asgi_app__(self) -> "FastAPI":
+        """The application that Serve puts behind its proxy; only replicas need FastAPI."""
+        from ray_mlops.serving.app import build_app
+
+        return build_app(
+            self._scorer, metadata(self._bundle, self._settings), self._settings.limits, health=health(self._settings)
+        )
+
+
+def health(settings: Settings) -> dict[str, Any]:
+    """What `GET /health` tells: enough to know whether this is the endpoint one deployed."""
+    pinned = {"version": settings.version, "digest": settings.digest}
+    return {"status": "ok", "endpoint": settings.name, **pinned, "log": log_id(settings.capture)}
+
+
+def metadata(bundle: Bundle, settings: Settings) -> dict[str, Any]:
+    """What `GET /model` tells, besides the request schema."""
+    read = {"algorithm", "thresholds", "evaluation", "lineage", "example"}
+    found = {name: bundle.json(f"{name}.json") for name in read if bundle.has(f"{name}.json")}
+    definition = bundle.json("definition.json")
+    described = {"name": settings.name, "version": settings.version, "digest": settings.digest, "example": None}
+    return {**described, **found, "key": definition["data"]["key"], "windows": definition["windows"]}
+
+
+def log_id(capture: str) -> str:
+    """Names a capture folder without telling callers where it is."""
+    return hashlib.blake2b(capture.encode(), digest_size=8).hexdigest()

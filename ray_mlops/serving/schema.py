@@ -1,0 +1,155 @@
+"""What a caller may send: one validator made from the declared schema, and errors that name the field.
+
+A request is one transaction (`{...}`) or a batch (`{"transactions": [{...}, ...]}`). It must bring every column the
+features ask for; other declared columns are welcome and checked; anything else is refused. Types are strict: a number in
+quotes is no number. A time without an offset is read in the schema's time zone.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NotRequired
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from ray_mlops.contract import Column, Frozen
+from ray_mlops.fraud.features import FeatureDefinition
+
+BATCH = "transactions"
+_INT64 = 1 << 63
+_YEARS = (1900, 2200)  # inside what nanosecond and microsecond clocks can hold, whatever the time zone
+_LONGEST_STRING = 10_000
+_MOST_PROBLEMS = 20
+
+
+class Problem(Frozen):
+    """What is wrong with one field; `field` is its path, `transactions.3.amount`, or empty for the whole body."""
+
+    field: str
+    message: str
+
+
+class BadRequest(Exception):
+    """A request that cannot be scored, with its HTTP status and the problems found."""
+
+    def __init__(self, status: int, problems: Sequence[Problem]) -> None:
+        super().__init__(status, problems)
+        self.status = status
+        self.problems = tuple(problems)
+
+
+class RequestSchema:
+    """Reads request bodies into events: mappings from column to value, times as aware UTC `datetime`."""
+
+    def __init__(self, definition: FeatureDefinition, *, most: int) -> None:
+        self._names = [name for name in definition.data.names if name not in _answers(definition)]
+        fields = {name: _field(definition, name) for name in self._names}
+        transaction = _record("Transaction", fields)
+        listed = Annotated[list[transaction], Field(min_length=1, max_length=most)]
+        self._one = TypeAdapter(transaction)
+        self._batch = TypeAdapter(_record("Batch", {BATCH: listed}))
+
+    def read(self, body: bytes) -> tuple[list[Mapping[str, Any]], bool]:
+        """The events of a request body, and whether it was a batch.
+
+        Raises `BadRequest`: 400 when it is not JSON, 413 when it is too many, 422 naming the fields otherwise.
+        """
+        try:
+            return [self._one.validate_json(body)], False
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+        if found[0]["type"] == "json_invalid":
+            raise BadRequest(
+                400,
+                [Problem(field="", message=f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")],
+            )
+        if not any(problem["loc"] == (BATCH,) for problem in found):
+            raise BadRequest(422, self._problems(found))
+        try:
+            return self._batch.validate_json(body)[BATCH], True
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+        raise BadRequest(413 if found[0]["type"] == "too_long" else 422, self._problems(found))
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of a request body."""
+        return {
+            "title": "One transaction or a batch",
+            "anyOf": [self._one.json_schema(), self._batch.json_schema()],
+        }
+
+    def _problems(self, found: Sequence[Any]) -> list[Problem]:
+        return [
+            Problem(field=".".join(map(str, problem["loc"])), message=self._message(problem))
+            for problem in found[:_MOST_PROBLEMS]
+        ]
+
+    def _message(self, problem: Mapping[str, Any]) -> str:
+        kind, name = problem["type"], str(problem["loc"][-1]) if problem["loc"] else ""
+        if kind == "missing":
+            return "is missing"
+        if kind == "dict_type" and not name:
+            return f'is neither a transaction {{...}} nor a batch {{"{BATCH}": [...]}}'
+        if kind != "extra_forbidden":
+            return problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if name in self._names:
+            return f"belongs inside a transaction, not beside {BATCH!r}"
+        near = difflib.get_close_matches(name, self._names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(self._names)}"
+        return f"is not a field of a transaction; {hint}"
+
+
+def _record(name: str, fields: Mapping[str, Any]) -> Any:
+    """The type of a JSON object with these fields and no others, none of them converted from another type."""
+    kind: Any = TypedDict(name, dict(fields))  # pyright: ignore[reportArgumentType]
+    return with_config(ConfigDict(extra="forbid", strict=True))(kind)
+
+
+def _answers(definition: FeatureDefinition) -> set[str | None]:
+    """The columns nobody knows yet when a transaction is scored."""
+    return {definition.data.label, definition.data.label_time}
+
+
+def _field(definition: FeatureDefinition, name: str) -> Any:
+    column = definition.data.column(name)
+    kind = _kind(column, definition.data.timezone)
+    if column.description:
+        kind = Annotated[kind, Field(description=column.description)]
+    if column.nullable:
+        return NotRequired[kind | None]
+    return kind if name in definition.asked else NotRequired[kind]
+
+
+def _kind(column: Column, timezone: str) -> Any:
+    if column.type == "timestamp":
+        documented = Field(max_length=64, json_schema_extra={"format": "date-time"})
+        return Annotated[str, documented, AfterValidator(_Clock(timezone))]
+    if column.domain is not None:
+        return Literal[column.domain]  # pyright: ignore[reportInvalidTypeForm]
+    if column.type == "string":
+        return Annotated[str, Field(max_length=_LONGEST_STRING)]
+    if column.type == "bool":
+        return bool
+    if column.type == "int64":
+        low = max(-_INT64, column.minimum if column.minimum is not None else -_INT64)
+        high = min(_INT64 - 1, column.maximum if column.maximum is not None else _INT64 - 1)
+        return Annotated[int, Field(ge=low, le=high)]
+    return Annotated[float, Field(ge=column.minimum, le=column.maximum, allow_inf_nan=False)]
+
+
+class _Clock:
+    """From the text of a time to aware UTC."""
+
+    def __init__(self, timezone: str) -> None:
+        self._zone = ZoneInfo(timezone)
+
+    def __call__(self, text: str) -> datetime:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError("is not an ISO 8601 time such as 2026-01-31T12:00:00Z") from None
+        if not _YEARS[0] <= moment.year < _YEARS[1]:
+            raise ValueError(f"is outside the years {_YEARS[0]} to {_YEARS[1]}")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).astimezone(UTC)

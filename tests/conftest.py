@@ -1,0 +1,29 @@
+"""One Ray per test session, started and stopped here, with its own ports and folders."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ray_mlops.platform import runtime
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A connected local cluster that ends with the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_MLOPS_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        runtime.connect()
+        yield
+        runtime.disconnect()
+        runtime.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of the public data sets, beside the repository; a test that needs it fails when it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.fail(f"this test reads the public data sets, which are not in {folder}: see README, 'Tests'")
+    return folder

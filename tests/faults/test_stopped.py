@@ -1,0 +1,31 @@
+"""A command stopped or killed in any stage loses nothing: the next one goes on and ends with the same model."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from ray_mlops.contract import STAGES
+from tests import lifecycle
+
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
+
+
+def test_stopped_and_killed_in_each_stage_the_result_is_the_undisturbed_one(tmp_path: Path) -> None:
+    quiet, disturbed = str(tmp_path / "quiet"), str(tmp_path / "disturbed")
+    assert lifecycle.call("run", lifecycle.TINY, "--root", quiet).returncode == 0
+    for stage in STAGES:
+        arguments = ("run", lifecycle.TINY, "--root", disturbed, "-v")
+        stopped = lifecycle.call_until(stage, signal.SIGINT, 0.3, *arguments)
+        assert stopped.returncode == 130, f"{stage}: {stopped.stdout} {stopped.stderr}"
+        assert "the same command goes on from there" in stopped.stderr
+        assert lifecycle.newest_run(disturbed)["status"] == "stopped"
+        killed = lifecycle.call_until(stage, signal.SIGKILL, 0.3, *arguments)
+        assert killed.returncode == -signal.SIGKILL, f"{stage}: {killed.stdout} {killed.stderr}"
+    finished = lifecycle.call("run", lifecycle.TINY, "--root", disturbed)
+    assert finished.returncode == 0, finished.stderr
+    first, second = lifecycle.newest_run(quiet), lifecycle.newest_run(disturbed)
+    for stage, identity in (("ingest", "snapshot"), ("clean", "snapshot"), ("register", "digest")):
+        assert lifecycle.artifact(first, stage)[identity] == lifecycle.artifact(second, stage)[identity], stage
+    assert lifecycle.artifact(first, "evaluate")["metrics"] == lifecycle.artifact(second, "evaluate")["metrics"]
+    lifecycle.call("undeploy", "tiny", "--root", disturbed)

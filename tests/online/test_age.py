@@ -1,0 +1,65 @@
+"""What no window can reach any more is dropped."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from ray_mlops.fraud.windows import Window
+from ray_mlops.online import open_store
+from tests.online.conftest import empty_redis
+from tests.online.events import DAY, NOON, definition, event
+
+SHORT = definition(Window(entity="card", value="amount", spans=(1.0,), aggregates=("sum",)))
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_old_rows_idle_entities_and_records_go(kind: str, tmp_path: Path) -> None:
+    store = open_store("memory://" if kind == "memory" else f"sqlite:///{tmp_path}/entities.db", SHORT)
+    for id in range(2000):
+        # One card all the time, and every hour a new one that never comes back.
+        store.observe_many([event(2 * id, NOON + id * DAY // 24), event(2 * id + 1, NOON + id * DAY // 24, card=10 + id)])
+    stats = store.stats()
+    assert stats.events == 4000
+    assert stats.entities < 700
+    assert stats.records < 700
+    assert stats.bytes < 100_000
+    assert store.peek(event(10**6, NOON + 1999 * DAY // 24))["card_sum_amount_1d"] == 250.0
+    store.close()
+
+
+def test_one_wrong_date_drops_nothing(store_url: str) -> None:
+    store = open_store(store_url, SHORT)
+    for id in range(200):
+        store.observe(event(id, NOON + id, card=id))
+    store.observe(event(1000, NOON + 50_000 * DAY, card=1000))
+    for id in range(200):
+        assert store.observe(event(2000 + id, NOON + 1000, card=id))["card_sum_amount_1d"] == 20.0
+    store.close()
+
+
+def test_redis_keys_expire(redis_url: str) -> None:
+    url = empty_redis(redis_url)
+    store = open_store(url, SHORT)
+    store.observe(event(1, NOON))
+    store.label(77, 1.0, NOON)
+    with Redis.from_url(url, decode_responses=True) as client:
+        ages = {key.split("}:")[1]: client.pttl(key) / 86_400_000 for key in client.keys("*")}
+    store.close()
+    assert 2.9 < ages["log:0:1"] <= 3.0
+    assert 1.9 < ages["event:1"] <= 2.0
+    assert 1.9 < ages["event:77"] <= 2.0
+
+
+def test_a_heavy_entity_stays_small_with_a_resolution() -> None:
+    """A shop with an event every 40 seconds: with steps of an hour it holds the 49 sums of two days."""
+    sizes = {}
+    for resolution in (0.0, 3600.0):
+        made = definition(
+            Window(entity="shop", value="amount", spans=(2.0,), aggregates=("mean",), resolution=resolution)
+        )
+        store = open_store("memory://", made)
+        for start in range(0, 8_000, 1000):
+            store.observe_many([event(id, NOON + id * 40_000_000) for id in range(start, start + 1000)])
+        sizes[resolution] = store.stats().bytes
+    assert sizes[3600.0] < sizes[0.0] / 5

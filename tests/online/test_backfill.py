@@ -1,0 +1,85 @@
+"""History into a store, and the capture log into a store that was restored."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from ray_mlops.contract import Run
+from ray_mlops.errors import ConfigError, DataError
+from ray_mlops.online import backfill, catch_up, open_store
+from ray_mlops.online.backfill import recent
+from ray_mlops.platform import tables
+from tests.online.events import DAY, NOON, card_and_shop, event, table
+
+
+def test_history_is_what_windows_reach(store_url: str) -> None:
+    made = card_and_shop()
+    rows = table(made.data, [event(n, NOON + n * DAY, fraud=n % 2) for n in reversed(range(100))])
+    store = open_store(store_url, made)
+    steps: list[tuple[int, int, str]] = []
+    new = backfill(store, rows, progress=lambda *step: steps.append(step))
+    # The longest window reaches 37 days back, and a day more for events that come late.
+    assert new == store.stats().events == 38
+    assert steps == [(0, 38, "rows"), (38, 38, "rows")]
+    assert backfill(store, rows) == 0
+    probe = event(1000, NOON + 100 * DAY)
+    expected = made.compute(table(made.data, [*rows.to_pylist(), probe])).slice(100).to_pylist()[0]
+    assert {name: expected[name] for name in made.computed} == {n: store.peek(probe)[n] for n in made.computed}
+    store.close()
+
+
+def test_history_comes_from_a_versioned_table(tmp_path: Path) -> None:
+    made = card_and_shop(text_keys=True, label_time=True)
+    rows = table(made.data, [event(f"e{n}", NOON + n, fraud=1, known_at=NOON + 2 * n) for n in range(20)])
+    run = Run(root=str(tmp_path), id="r", recipe="test", uri=str(tmp_path / "ingest"), fingerprint="f")
+    stored = tables.write_arrow(rows, "fraud.transactions", run, data=made.data)
+    store = open_store(f"sqlite:///{tmp_path}/entities.db", made)
+    assert backfill(store, stored) == 20
+    assert store.peek(event("x", NOON + 100))["card_count_1d"] == 21.0
+    assert store.peek(event("x", NOON + 20))["shop_count_1d"] == 11.0
+    store.close()
+
+
+def test_an_old_event_whose_label_came_lately_is_history() -> None:
+    made = card_and_shop(label_time=True)
+    rows = table(made.data, [event(1, NOON, fraud=1, known_at=NOON + 90 * DAY), event(2, NOON + 91 * DAY)])
+    assert recent(made, rows)["id"].to_pylist() == [1, 2]
+    assert recent(made, rows.slice(0, 0)).num_rows == 0
+
+
+def test_history_without_a_needed_column_is_refused(store_url: str) -> None:
+    store = open_store(store_url, card_and_shop())
+    with pytest.raises(DataError, match="lacks shop"):
+        store.absorb(table(store.definition.data, [event(1, NOON)]).drop_columns(["shop"]))
+    store.close()
+
+
+def test_a_restored_store_catches_up_from_the_capture_log(store_url: str, tmp_path: Path) -> None:
+    sent = [event(n, f"2018-08-08T12:00:{n:02d}Z") for n in range(20)]
+    lines = [orjson.dumps({"id": e["id"], "inputs": e}) for e in sent]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines[::2]) + b"\n")
+    (tmp_path / "b.jsonl").write_bytes(b"\n".join(lines[1::2]) + b'\n{"id": 20, "inputs": {"id"')
+    store = open_store(store_url, card_and_shop())
+    store.observe_many(sent[:5])
+    assert catch_up(store, str(tmp_path)) == 20
+    assert store.peek(event(99, NOON + DAY // 4))["card_count_1d"] == 21.0
+    assert (store.stats().events, store.stats().duplicates) == (20, 5)
+    with pytest.raises(DataError, match="no capture log"):
+        catch_up(store, str(tmp_path / "elsewhere"))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlit:///x.db", "did you mean sqlite://"),
+        ("postgresql://host/db", "use sqlite:///path.db"),
+        ("sqlite://x.db", "write sqlite:///relative.db"),
+        ("sqlite:///x.db?sync=full", "unknown option sync"),
+        ("sqlite:///x.db?synchronous=maybe", "use normal or full"),
+    ],
+)
+def test_urls_that_are_wrong(url: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        open_store(url, card_and_shop())

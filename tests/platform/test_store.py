@@ -1,0 +1,90 @@
+"""A stage runs once per input: the fingerprint decides, the manifest proves, a dead attempt leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+
+from ray_mlops.contract import Frozen, Profile, Run
+from ray_mlops.platform import files, store
+
+
+class CountConfig(Frozen):
+    step: int = 1
+
+
+calls: list[Run] = []
+
+
+def count(config: CountConfig, run: Run, *, table: Profile | None = None) -> Profile:
+    calls.append(run)
+    return Profile(uri=run.uri, fingerprint=run.fingerprint, report="", rows=config.step, positives=0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    calls.clear()
+    return Run(root=str(tmp_path), id="r", recipe="test", seed=1)
+
+
+def test_an_unchanged_stage_is_reused_and_gives_the_same_artifact(run: Run) -> None:
+    first = store.once("analyse", count, CountConfig(), run)
+    again = store.once("analyse", count, CountConfig(), run)
+    assert (first.status, again.status) == ("done", "reused")
+    assert again.artifact == first.artifact and len(calls) == 1
+
+
+@pytest.mark.parametrize("change", ["config", "seed", "upstream", "identity"])
+def test_whatever_enters_the_result_makes_it_run_again(run: Run, change: str) -> None:
+    upstream = Profile(uri="u", fingerprint="one", report="", rows=1, positives=0)
+    store.once("analyse", count, CountConfig(), run, table=upstream)
+    config = CountConfig(step=2) if change == "config" else CountConfig()
+    changed = Run(root=run.root, id="r", recipe="test", seed=2) if change == "seed" else run
+    other = upstream.model_copy(update={"fingerprint": "two"}) if change == "upstream" else upstream
+    record = store.once(
+        "analyse", count, config, changed, identity="other" if change == "identity" else "", table=other
+    )
+    assert record.status == "done" and len(calls) == 2
+
+
+def test_where_an_upstream_artifact_lies_does_not_matter_only_what_it_is(run: Run) -> None:
+    upstream = Profile(uri="here", fingerprint="one", report="", rows=1, positives=0)
+    store.once("analyse", count, CountConfig(), run, table=upstream)
+    moved = upstream.model_copy(update={"uri": "there"})
+    assert store.once("analyse", count, CountConfig(), run, table=moved).status == "reused"
+
+
+def test_a_stage_that_died_leaves_no_manifest_and_runs_again(run: Run) -> None:
+    def dies(config: CountConfig, run: Run) -> Profile:
+        files.write_text(files.join(run.uri, "half.txt"), "half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.once("analyse", dies, CountConfig(), run)
+    folders = files.listing(files.join(run.root, "artifacts", "analyse"))
+    assert [files.listing(files.join(run.root, "artifacts", "analyse", name)) for name in folders] == [["half.txt"]]
+    assert store.once("analyse", count, CountConfig(), run).status == "done"
+
+
+def test_a_result_that_is_no_longer_valid_is_made_again_and_force_does_the_same(run: Run) -> None:
+    store.once("analyse", count, CountConfig(), run)
+    assert store.once("analyse", count, CountConfig(), run, valid=lambda artifact: False).status == "done"
+    assert store.once("analyse", count, CountConfig(), run, again=True).status == "done"
+
+
+def test_preparation_happens_only_when_the_stage_really_runs(run: Run) -> None:
+    prepared: list[int] = []
+    for _ in range(2):
+        store.once("analyse", count, CountConfig(), run, before=lambda: prepared.append(1))
+    assert prepared == [1]
+
+
+def test_the_code_of_a_stage_is_its_module_and_all_it_imports_of_ours() -> None:
+    closure = store._closure("ray_mlops.platform.tables")
+    assert {"ray_mlops.platform.tables", "ray_mlops.platform.files", "ray_mlops.errors"} <= closure
+    assert "ray_mlops.platform.runtime" not in closure
+
+
+def test_a_user_class_counts_with_the_code_of_its_file() -> None:
+    described = store.describe(CountConfig(step=3))
+    assert described["step"] == 3 and described["code"]
+    assert store.describe([CountConfig(), "x", 1.5])[1:] == ["x", 1.5]

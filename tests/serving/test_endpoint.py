@@ -1,0 +1,402 @@
+"""The endpoint over real HTTP, in front of real replicas: right answers to good requests, a 4xx to every bad one."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import hypothesis
+import numpy as np
+import pytest
+import schemathesis
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from ray_mlops.contract import Endpoint
+from ray_mlops.errors import EndpointError
+from ray_mlops.fraud.predictor import ACTIONS, Predictor
+from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.runtime import free_port
+from ray_mlops.serving import endpoint as endpoints
+from ray_mlops.serving.endpoint import HOST, Scale
+from ray_mlops.serving.limits import Limits
+from ray_mlops.serving.probe import is_live
+from ray_mlops.serving.replica import Settings
+from tests.own_algorithm import LargeAmounts
+from tests.small_model import bundle, example, transactions
+
+LIMITS = Limits(max_body_bytes=100_000, max_transactions=50, deadline_s=2.0)
+GOOD = example(transactions())
+JSON = {"content-type": "application/json"}
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+def settings(made: Bundle, root: Path, name: str = "small", version: str = "1") -> Settings:
+    return Settings(
+        name=name,
+        bundle=made.uri,
+        digest=made.digest,
+        version=version,
+        store=f"sqlite:///{root}/entities.db",
+        capture=f"{root}/capture",
+        limits=LIMITS,
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("endpoint")
+
+
+@pytest.fixture(scope="module")
+def served(root: Path) -> Bundle:
+    return bundle(root)
+
+
+@pytest.fixture(scope="module")
+def url(ray_session: None, served: Bundle, root: Path) -> Iterator[str]:
+    yield endpoints.start(settings(served, root), Scale(max_replicas=1), port=free_port())
+    endpoints.undeploy("small")
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, timeout=30) as session:
+        yield session
+
+
+def captured(root: Path) -> list[dict[str, Any]]:
+    files = sorted((root / "capture").glob("*.jsonl"))
+    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+
+def still_answers(client: httpx.Client) -> bool:
+    return client.post("/score", json=GOOD).status_code == 200
+
+
+def refused(answer: httpx.Response, status: int) -> dict[str, str]:
+    """The problems by field of an answer with this status."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    problems = answer.json()["error"]["problems"]
+    assert answer.json()["error"]["message"] and problems
+    return {problem["field"]: problem["message"] for problem in problems}
+
+
+def test_a_port_taken_by_another_program_is_named(ray_session: None, served: Bundle, root: Path) -> None:
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(EndpointError, match=f"port {port} of 127.0.0.1 is taken by another program"):
+            endpoints.start(settings(served, root), Scale(), port=port)
+
+
+# ---- good requests
+
+
+def test_one_transaction_gets_score_probability_decision_reasons_and_version(
+    client: httpx.Client, served: Bundle
+) -> None:
+    answer = client.post("/score", json=GOOD).json()
+    assert answer["id"] == GOOD["transaction_id"]
+    assert 0 <= answer["score"] <= 1 and 0 <= answer["probability"] <= 1
+    assert answer["decision"] in ACTIONS
+    assert [set(reason) for reason in answer["reasons"]] == [{"feature", "value", "contribution", "text"}] * 3
+    assert (answer["model"], answer["version"], answer["digest"]) == ("small", "1", served.digest)
+
+
+def test_a_large_amount_is_blocked_and_the_reason_says_so(client: httpx.Client) -> None:
+    answer = client.post("/score", json={**GOOD, "transaction_id": 900_001, "amount": 900.0}).json()
+    assert answer["decision"] == "block"
+    assert answer["reasons"][0]["text"] == "amount is 900, which raises the risk"
+
+
+def test_a_batch_is_answered_in_its_order(client: httpx.Client) -> None:
+    batch = [{**GOOD, "transaction_id": 910_000 + number, "amount": float(number)} for number in range(50)]
+    answer = client.post("/score?reasons=0", json={"transactions": batch}).json()
+    assert [result["id"] for result in answer["results"]] == [sent["transaction_id"] for sent in batch]
+    assert all(result["reasons"] == [] for result in answer["results"])
+    assert answer["version"] == "1"
+
+
+def test_the_windows_of_a_customer_fill_up_with_what_was_scored(client: httpx.Client, root: Path) -> None:
+    sent = {**GOOD, "customer_id": 777_777, "time": "2026-02-01T12:00:00Z"}
+    for number in range(3):
+        client.post("/score", json={**sent, "transaction_id": 920_000 + number, "amount": 10.0 * (number + 1)})
+    lines = [line for line in captured(root) if line["inputs"]["customer_id"] == 777_777]
+    assert [line["features"]["customer_id_count_1d"] for line in lines] == [1, 2, 3]
+    assert [line["features"]["customer_id_mean_amount_1d"] for line in lines] == [10, 15, 20]
+
+
+def test_a_retried_transaction_gets_the_same_answer(client: httpx.Client) -> None:
+    sent = {**GOOD, "transaction_id": 930_000, "customer_id": 888_888}
+    first, second = client.post("/score", json=sent).json(), client.post("/score", json=sent).json()
+    assert {**first, "request_id": ""} == {**second, "request_id": ""}
+
+
+def test_the_answers_are_those_of_the_predictor_on_the_captured_features(
+    client: httpx.Client, root: Path, served: Bundle
+) -> None:
+    predictor = Predictor.load(served)
+    client.post("/score", json=GOOD)
+    for line in captured(root):
+        row = np.array([[line["features"][name] for name in predictor.definition.names]], np.float32)
+        assert predictor.score(row).score[0] == pytest.approx(line["score"], rel=1e-6)
+
+
+def test_every_answer_is_in_the_capture_log_with_its_request_id(client: httpx.Client, root: Path) -> None:
+    sent = {**GOOD, "transaction_id": 935_000, "terminal_id": None}
+    answer = client.post("/score", json=sent, headers={"x-request-id": "trace-1"})
+    assert answer.json()["request_id"] == "trace-1" == answer.headers["x-request-id"]
+    (line,) = [line for line in captured(root) if line["request_id"] == "trace-1"]
+    assert line.keys() == {
+        "id", "time", "request_id", "inputs", "features", "score", "probability", "decision", "version", "digest",
+    }  # fmt: skip
+    assert line["score"] == answer.json()["score"] and line["inputs"]["amount"] == GOOD["amount"]
+    assert line["features"]["terminal_id_mean_is_fraud_7d"] is None
+
+
+def test_a_request_id_that_could_forge_a_log_line_is_replaced(client: httpx.Client) -> None:
+    answer = client.post("/score", json=GOOD, headers={"x-request-id": 'a" b'}).json()
+    assert re.fullmatch("[0-9a-f]{32}", answer["request_id"])
+
+
+def test_many_callers_at_once(client: httpx.Client) -> None:
+    def call(number: int) -> int:
+        sent = {**GOOD, "transaction_id": 940_000 + number, "customer_id": number % 7}
+        return client.post("/score", json=sent).status_code
+
+    with ThreadPoolExecutor(16) as threads:
+        assert set(threads.map(call, range(100))) == {200}
+
+
+def test_health_and_model_tell_what_is_served(client: httpx.Client, served: Bundle, url: str, root: Path) -> None:
+    health, model = client.get("/health").json(), client.get("/model").json()
+    assert health["status"] == "ok" and health["digest"] == served.digest == model["digest"]
+    assert model["algorithm"]["kind"] == "xgboost" and model["key"] == "transaction_id"
+    assert client.post("/score", json=model["example"]).status_code == 200
+    alive = Endpoint(
+        uri="", fingerprint="", name="small", url=url, version="1", digest=served.digest, capture=f"{root}/capture"
+    )
+    assert is_live(alive)
+    assert not is_live(alive.model_copy(update={"digest": "another"}))
+    assert not is_live(alive.model_copy(update={"capture": "/another/root"}))
+    assert not is_live(alive.model_copy(update={"url": f"http://127.0.0.1:{free_port()}/small"}))
+
+
+def test_the_documents_work_without_a_network(client: httpx.Client, url: str) -> None:
+    page = client.get("/docs").text
+    origin = url.removesuffix("/small")
+    referred = re.findall(r"(?:href|src)=\"([^\"]+)\"|url: '([^']+)'", page)
+    assert len(referred) >= 4
+    for address in (first or second for first, second in referred):
+        assert address.startswith("/small/"), f"{address} is not served by the endpoint itself"
+        assert httpx.get(f"{origin}{address}").status_code == 200
+    body = client.get("/openapi.json").json()["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["examples"]["one"]["value"] == GOOD
+    assert client.post("/score", json=body["examples"]["batch"]["value"]).status_code == 200
+
+
+# ---- bad requests
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"amount": None}, "amount", "valid number"),
+        ({"amount": "12"}, "amount", "valid number"),
+        ({"amount": -1}, "amount", "greater than or equal to 0"),
+        ({"amount": 1e9}, "amount", "less than or equal to 100000"),
+        ({"transaction_id": 2**70}, "transaction_id", "less than or equal"),
+        ({"transaction_id": 1.5}, "transaction_id", "valid integer"),
+        ({"customer_id": "c1"}, "customer_id", "valid integer"),
+        ({"channel": "fax"}, "channel", "'chip' or 'online'"),
+        ({"time": "soon"}, "time", "ISO 8601"),
+        ({"time": "9999-12-31T23:59:59-12:00"}, "time", "outside the years"),
+        ({"terminal_id": ["t1"]}, "terminal_id", "valid string"),
+        ({"amonut": 1}, "amonut", "did you mean 'amount'"),
+        ({"is_fraud": 1}, "is_fraud", "not a field"),
+    ],
+)
+def test_a_bad_field_is_named(client: httpx.Client, change: dict[str, Any], field: str, message: str) -> None:
+    assert message in refused(client.post("/score", json={**GOOD, **change}), 422)[field]
+    batch = {"transactions": [GOOD, {**GOOD, **change}]}
+    assert message in refused(client.post("/score", json=batch), 422)[f"transactions.1.{field}"]
+
+
+@pytest.mark.parametrize("name", ["transaction_id", "time", "customer_id", "amount", "channel"])
+def test_a_missing_field_is_named(client: httpx.Client, name: str) -> None:
+    body = {key: value for key, value in GOOD.items() if key != name}
+    assert refused(client.post("/score", json=body), 422) == {name: "is missing"}
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_no_number_is_not_a_number(client: httpx.Client, number: str) -> None:
+    body = json.dumps({**GOOD, "amount": 0.125}).replace("0.125", number)
+    assert refused(client.post("/score", content=body, headers=JSON), 422) == {"amount": "should be a finite number"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"amount=3", b"\xff\xfe\x00", b"[" * 50_000, b'{"a":' * 9_000, b"\x00" * 100]
+)
+def test_what_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
+    assert "not JSON" in refused(client.post("/score", content=body, headers=JSON), 400)[""]
+    assert still_answers(client)
+
+
+@pytest.mark.parametrize("body", [None, 3, "x", [], [GOOD], {}, {"transactions": {}}, {"transactions": []}])
+def test_another_shape_is_refused(client: httpx.Client, body: Any) -> None:
+    refused(client.post("/score", content=json.dumps(body), headers=JSON), 422)
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ({"content-type": "text/csv"}, "content-type"),
+        ({"content-type": "application/x-www-form-urlencoded"}, "content-type"),
+        ({"content-type": "application/jsonx"}, "content-type"),
+        ({"content-type": ""}, "content-type"),
+        ({**JSON, "content-encoding": "gzip"}, "content-encoding"),
+    ],
+)
+def test_another_kind_of_body_is_refused(client: httpx.Client, headers: dict[str, str], field: str) -> None:
+    assert field in refused(client.post("/score", content=json.dumps(GOOD), headers=headers), 415)
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/ld+json"]
+)
+def test_json_by_its_other_names_is_taken(client: httpx.Client, kind: str) -> None:
+    assert client.post("/score", content=json.dumps(GOOD), headers={"content-type": kind}).status_code == 200
+
+
+@pytest.mark.parametrize("reasons", ["-1", "21", "three", "", "1.0", "%ff", "1e1"])
+def test_a_bad_number_of_reasons_is_named(client: httpx.Client, reasons: str) -> None:
+    assert "from 0 to 20" in refused(client.post(f"/score?reasons={reasons}", json=GOOD), 422)["reasons"]
+
+
+def test_too_many_transactions_and_too_large_bodies_are_refused(client: httpx.Client) -> None:
+    assert "at most 50" in refused(client.post("/score", json={"transactions": [GOOD] * 51}), 413)["transactions"]
+    large = json.dumps({**GOOD, "note": "x" * 200_000})
+    assert "100,000 bytes" in refused(client.post("/score", content=large, headers=JSON), 413)[""]
+    pieces = (b" " * 10_000 for _ in range(100))
+    assert "100,000 bytes" in refused(client.post("/score", content=pieces, headers=JSON), 413)[""]
+    assert still_answers(client)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_another_method_is_refused(client: httpx.Client, method: str) -> None:
+    assert "Method Not Allowed" in refused(client.request(method, "/score"), 405)[""]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "/score/1", "/static-offline-docs/..%2f..%2fcore.py", "/%2e%2e/%2e%2e/etc/passwd"]
+)
+def test_another_path_is_not_found(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def raw(url: str, request: str, seconds: float = 20) -> bytes:
+    """What comes back for bytes that no HTTP library would send."""
+    host, port = url.removeprefix("http://").split("/")[0].split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        connection.sendall(request.encode("latin-1"))
+        return connection.recv(65_536)
+
+
+HEAD = "POST /small/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        (HEAD + "content-length: 500\r\n\r\n{", 408),  # the body never comes
+        (HEAD + "content-length: 99999999\r\n\r\n{", 413),
+        (HEAD + "content-length: many\r\n\r\n{", 400),
+        (HEAD + "content-length: -5\r\n\r\n{", 400),
+        (HEAD + "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n", 400),
+        (HEAD + "content-length: 0\r\n\r\n", 400),
+        ("\x00\x01\x02\r\n\r\n", 400),
+        ("POST /small/score HTTP/9.9\r\n\r\n", 400),
+    ],
+)
+def test_broken_http_gets_an_answer_too(url: str, client: httpx.Client, request_text: str, status: int) -> None:
+    assert raw(url, request_text).split(b" ")[1] == str(status).encode()
+    assert still_answers(client)
+
+
+def test_a_caller_who_hangs_up_harms_nobody(url: str, client: httpx.Client) -> None:
+    host, port = url.removeprefix("http://").split("/")[0].split(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall((HEAD + "content-length: 500\r\n\r\n{").encode())
+    assert still_answers(client)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_requests_made_up_from_the_document_get_the_documented_answers(url: str, mode: GenerationMode) -> None:
+    document = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    for operation in document.get_all_operations():
+        made_up = operation.ok()
+
+        @hypothesis.settings(
+            max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+        )
+        @hypothesis.given(made_up.as_strategy(generation_mode=mode))
+        def answers(case: schemathesis.Case) -> None:
+            case.call_and_validate(checks=CHECKS)
+
+        if mode is GenerationMode.POSITIVE or made_up.method == "post":
+            answers()
+
+
+# ---- versions and endpoints
+
+
+def test_a_new_version_takes_over_and_a_second_endpoint_lives_beside_it(
+    url: str, client: httpx.Client, served: Bundle, tmp_path: Path, root: Path
+) -> None:
+    port = int(url.split(":")[2].split("/")[0])
+    own = bundle(tmp_path, LargeAmounts())
+    other = endpoints.start(settings(own, tmp_path, "other"), Scale(max_replicas=1), port=port)
+    assert httpx.post(f"{other}/score", json={**GOOD, "amount": 1000}).json()["digest"] == own.digest
+    assert still_answers(client)
+    rolled = endpoints.start(settings(own, tmp_path, "other", "2"), Scale(max_replicas=1), port=port)
+    assert rolled == other and httpx.get(f"{other}/health").json()["version"] == "2"
+    endpoints.undeploy("other")
+    assert httpx.get(f"{other}/health").status_code == 404
+    assert still_answers(client)
+
+
+def test_a_broken_version_does_not_start_and_the_old_one_keeps_answering(
+    url: str, client: httpx.Client, served: Bundle, tmp_path: Path, root: Path
+) -> None:
+    port = int(url.split(":")[2].split("/")[0])
+    broken = settings(served, root, version="9").model_copy(update={"digest": "0" * 64})
+    with pytest.raises(EndpointError, match="'small' did not start: .*not the pinned 0000"):
+        endpoints.start(broken, Scale(max_replicas=1), port=port)
+    assert still_answers(client) and client.get("/health").json()["version"] == "1"
+
+
+def test_a_replica_that_finds_no_room_is_given_up(url: str, served: Bundle, tmp_path: Path) -> None:
+    port = int(url.split(":")[2].split("/")[0])
+    with pytest.raises(EndpointError, match="'greedy' did not start: it was not ready within 2 s"):
+        endpoints.start(settings(served, tmp_path, "greedy"), Scale(cpus=1000), port=port, seconds=2)
+    with pytest.raises(EndpointError, match="no endpoint is called 'greedy'; running: small"):
+        endpoints.undeploy("greedy")
+
+
+def test_names_and_ports_that_cannot_be_are_named(url: str, served: Bundle, root: Path) -> None:
+    port = int(url.split(":")[2].split("/")[0])
+    with pytest.raises(EndpointError, match=f"answer on port {port}, so port {port + 1} cannot be used"):
+        endpoints.start(settings(served, root), Scale(), port=port + 1)
+    with pytest.raises(EndpointError, match="no endpoint is called 'smal'; did you mean 'small'"):
+        endpoints.undeploy("smal")
