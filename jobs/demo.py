@@ -18,7 +18,9 @@ def demo(arguments: list[str]) -> int:
     endpoint = next(stage["artifact"] for stage in newest["stages"] if stage["stage"] == "deploy")
     example = httpx.get(f"{endpoint['url']}/model", timeout=10).json()["example"]
     reply = httpx.post(f"{endpoint['url']}/score", json=example, timeout=10)
-    print(f"\n$ curl -X POST {endpoint['url']}/score -H 'content-type: application/json' \\\n    -d '{json.dumps(example)}'")
+    print(
+        f"\n$ curl -X POST {endpoint['url']}/score -H 'content-type: application/json' \\\n    -d '{json.dumps(example)}'"
+    )
     print(json.dumps(reply.json(), indent=2))
     print("\nThe endpoint stays up: `.venv/bin/ray-mlops undeploy fraud` takes it down.")
     return 0 if reply.status_code == 200 else 1

@@ -152,9 +152,7 @@ def _lifecycle(
 ) -> None:
     from ray_mlops import commands
 
-    commands.lifecycle(
-        recipe, root, assignments, span=(first, last), override=override, verbose=verbose
-    )
+    commands.lifecycle(recipe, root, assignments, span=(first, last), override=override, verbose=verbose)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -86,7 +86,9 @@ def promote(root: str, model: str, reason: str) -> None:
     known = registry.open_registry(_administration(root))
     version = _named(known, model, default="challenger")
     known.promote(version.name, version.version, reason)
-    print(f"{version.name}/{version.version} is the champion. `ray-mlops deploy {version.name}` brings it to the endpoint.")
+    print(
+        f"{version.name}/{version.version} is the champion. `ray-mlops deploy {version.name}` brings it to the endpoint."
+    )
 
 
 def reject(root: str, model: str, reason: str) -> None:
@@ -105,9 +107,8 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool =
     config = apply(DeployConfig(), assignments)
     runtime.connect(verbose=verbose)
     try:
-        record = store.once(
-            "deploy", deploy_stage.run, config, run, valid=deploy_stage.is_live, version=version
-        )
+        step = store.Step("deploy", deploy_stage.run, config, {"version": version}, valid=deploy_stage.is_live)
+        record = store.once(step, run)
     finally:
         runtime.disconnect()
     print(console.summary(record.artifact))

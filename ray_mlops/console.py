@@ -58,7 +58,9 @@ class StageLines:
     def progress(self, done: int, total: int, unit: str, /) -> None:
         """A `contract.Progress` that moves the bar of the stage."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total, description=f"{self._stage} ({unit})")
+            self._bar.update(
+                self._bar.task_ids[0], completed=done, total=total or None, description=f"{self._stage} ({unit})"
+            )
 
     def close(self) -> None:
         """Take the bar down; safe to call at any time."""

@@ -3,17 +3,17 @@
 import inspect
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer
 
 from ray_mlops import algorithms
-from ray_mlops.contract import STAGES, Algorithm, Artifact, Frozen, ModelVersion, Run, StageName
+from ray_mlops.contract import STAGES, Algorithm, Frozen, ModelVersion, Run, StageName
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeaturesConfig
 from ray_mlops.platform import registry, runtime, store
+from ray_mlops.platform.store import Step
 from ray_mlops.stages import analyse, clean, decide, deploy, evaluate, features, ingest, monitor, register, train, tune
 from ray_mlops.stages.analyse import AnalyseConfig
 from ray_mlops.stages.clean import CleanConfig
@@ -62,19 +62,6 @@ class Config(Frozen):
     monitor: MonitorConfig = MonitorConfig()
 
 
-@dataclass(frozen=True)
-class Step:
-    """One stage about to run: `upstream` and `identity` enter its fingerprint, `context` does not."""
-
-    name: StageName
-    stage: Callable[..., Artifact]
-    config: BaseModel
-    upstream: Mapping[str, Any] = field(default_factory=dict)
-    identity: str = ""
-    context: Mapping[str, Any] = field(default_factory=dict)
-    valid: Callable[[Any], bool] = lambda artifact: True
-
-
 def lifecycle(config: Config, run: Run) -> Generator[Step, Any, None]:
     """The stages in order: yields each step, receives its artifact."""
     algorithm, definition = config.algorithm, config.features
@@ -89,15 +76,23 @@ def lifecycle(config: Config, run: Run) -> Generator[Step, Any, None]:
     trials = yield Step("tune", tune.run, config.tune, study, identity=run.override)
     trained = yield Step("train", train.run, config.train, {**study, "trials": trials}, identity=run.override)
     evaluation = yield Step(
-        "evaluate", evaluate.run, config.evaluate, {**study, "trained": trained},
+        "evaluate",
+        evaluate.run,
+        config.evaluate,
+        {**study, "trained": trained},
         # The comparison is with the champion of that moment; an unchanged run must not be judged against itself.
         context={"champion": _champion(config, run)},
     )
-    version = yield Step("register", register.run, config.register, {**study, "trained": trained, "evaluation": evaluation})
+    version = yield Step(
+        "register", register.run, config.register, {**study, "trained": trained, "evaluation": evaluation}
+    )
     served = _champion(config, run) or version
     endpoint = yield Step("deploy", deploy.run, config.deploy, {"version": served}, valid=deploy.is_live)
     yield Step(
-        "monitor", monitor.run, config.monitor, {"endpoint": endpoint, "version": served},
+        "monitor",
+        monitor.run,
+        config.monitor,
+        {"endpoint": endpoint, "version": served},
         identity=monitor.identity(endpoint),
     )
 
@@ -135,11 +130,7 @@ def execute(
 
 def _perform(step: Step, run: Run, *, again: bool, verbose: bool) -> store.Record:
     try:
-        return store.once(
-            step.name, step.stage, step.config, run,
-            identity=step.identity, context=step.context, again=again, valid=step.valid, before=partial(runtime.connect, verbose=verbose),
-            **step.upstream,
-        )
+        return store.once(step, run, again=again, before=partial(runtime.connect, verbose=verbose))
     except Exception as error:
         # Ray wraps what a task raised; the user wants our message, not the worker's traceback.
         cause = getattr(error, "cause", None)

@@ -12,7 +12,6 @@ from ray_mlops.fraud.features import FeaturesConfig, Split, Window
 from ray_mlops.fraud.simulate import TRANSACTIONS
 from ray_mlops.overrides import merge, nearest, override
 from ray_mlops.pipeline import Config
-from ray_mlops.platform import runtime
 from ray_mlops.stages.ingest import IngestConfig, Simulator
 from ray_mlops.stages.register import RegisterConfig
 
@@ -68,7 +67,7 @@ def _recipe(name: str) -> Recipe:
 def _from_file(path: Path, function: str) -> Recipe:
     if not path.is_file():
         raise ConfigError(f"the recipe file {path} is not there")
-    name = f"{runtime.RECIPE_MODULE}{path.stem}"
+    name = f"ray_mlops_recipe_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -77,11 +76,14 @@ def _from_file(path: Path, function: str) -> Recipe:
     found = {
         key: value
         for key, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == name and value.__annotations__.get("return") in (Config, "Config")
+        if inspect.isfunction(value)
+        and value.__module__ == name
+        and value.__annotations__.get("return") in (Config, "Config")
     }
     if function and function not in found:
         raise ConfigError(f"{path} has no recipe {function!r}{nearest(function, found)}")
     if not function and len(found) != 1:
-        raise ConfigError(f"{path} must have one function annotated `-> Config` (has {len(found)}); or name it: {path}:name")
+        raise ConfigError(
+            f"{path} must have one function annotated `-> Config` (has {len(found)}); or name it: {path}:name"
+        )
     return found[function] if function else next(iter(found.values()))
-

@@ -68,4 +68,6 @@ def read_config(path: str) -> tuple[str, dict[str, Any]]:
         value = yaml.safe_load(files.read_text(path))
         return value["recipe"], value["config"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is not a config written by ray-mlops (keys `recipe` and `config`): {error}") from error
+        raise ConfigError(
+            f"{path} is not a config written by ray-mlops (keys `recipe` and `config`): {error}"
+        ) from error

@@ -29,7 +29,12 @@ def command(*arguments: str) -> list[str]:
 def call(*arguments: str, timeout_s: float = 240, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout_s, env=environment(**extra)
+        command(*arguments),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=environment(**extra),
     )
 
 

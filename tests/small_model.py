@@ -100,9 +100,11 @@ class Rows:
             yield self._features[chosen], self._labels[chosen]
 
 
-def fit(folder: str, algorithm: Algorithm, table: pa.Table) -> FeatureDefinition:
+def fit(
+    folder: str, algorithm: Algorithm, table: pa.Table, definition: FeatureDefinition = DEFINITION
+) -> FeatureDefinition:
     """Fit on a table and save the model into a folder; returns the fitted definition."""
-    definition = DEFINITION.fitted(table)
+    definition = definition.fitted(table)
     features = definition.encode(definition.compute(table))
     labels = table["is_fraud"].to_numpy().astype(np.float32)
     rows = Rows(features, labels)
@@ -151,12 +153,12 @@ def _features(run: Run, history: Table, definition: FeatureDefinition, table: pa
     )  # fmt: skip
 
 
-def bundle(root: Path, algorithm: Algorithm | None = None, table: pa.Table | None = None) -> Bundle:
-    """A bundle of a model fitted on a table, below `root`/bundles."""
-    algorithm, table = algorithm or XGBoost(rounds=10), table if table is not None else transactions()
+def bundle(root: Path, algorithm: Algorithm | None = None, definition: FeatureDefinition = DEFINITION) -> Bundle:
+    """A bundle of a fitted model, below `root`/bundles."""
+    algorithm, table = algorithm or XGBoost(rounds=10), transactions()
     source, model = root / "source", str(root / "fitted")
     source.mkdir(parents=True, exist_ok=True)
-    definition = fit(model, algorithm, table)
+    definition = fit(model, algorithm, table, definition)
     predictor.save(str(source), algorithm, model, definition, calibration=CALIBRATION, thresholds=THRESHOLDS)
     extras: Mapping[str, Any] = {"example": example(table), "evaluation": {"average_precision": 0.9}}
     for name, value in extras.items():

@@ -1,6 +1,6 @@
 """Any field of a config can be changed by its path; a wrong path names the nearest legal one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -27,7 +27,7 @@ class Root(Frozen):
     names: tuple[str, ...] = ("a",)
     part: Annotated[Small | Large, Field(discriminator="kind")] = Small()
     parts: tuple[Small, ...] = (Small(), Small(size=2))
-    limits: dict[str, float] = {"ap": 0.5}
+    limits: Mapping[str, float] = {"ap": 0.5}
     function: Callable[[int], int] | None = None
 
 

@@ -10,7 +10,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 
 
 class Progress(Protocol):
-    """Where a stage tells how far it is. The terminal shows a bar; the null progress shows nothing."""
+    """Where a stage tells how far it is (`total` 0: not known). The terminal shows a bar."""
 
     def __call__(self, done: int, total: int, unit: str, /) -> None: ...
 

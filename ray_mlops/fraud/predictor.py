@@ -102,7 +102,7 @@ class Predictor:
         stated = f"is {value:g}" if known else "is unknown"
         return {
             "feature": name,
-            "value": float(value) if known else None,
+            "value": float(f"{value:.7g}") if known else None,  # as many digits as a float32 has
             "contribution": float(contribution),
             "text": f"{self._phrases[name]} {stated}, which {effect} the risk",
         }

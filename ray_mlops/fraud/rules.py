@@ -5,7 +5,7 @@ features one two-way table of counts then answers every rule on the pair, with `
 one pass over the rows a pair and looks at tens of thousands of rules a second.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,8 @@ from ray_mlops.fraud.intervals import divide
 _ALL = np.r_[0.02, 0.05, 0.1, np.arange(0.2, 0.85, 0.1), 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
 _POSITIVE = np.linspace(0.05, 0.95, 13)
 _SAMPLE = 50_000
-_WORTH_A_CONDITION = 1.01  # a second condition has to bring one per cent, or it only makes the rule harder to read
+_FEW_VALUES = 24  # a feature with no more is cut at every value
+_WORTH_A_CONDITION = 0.01  # a second condition has to bring one per cent, or it only makes the rule harder to read
 
 
 def flags(rule: Rule, columns: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -102,29 +103,30 @@ def find_rule(
     cuts = [cut for cut in cuts if cut.conditions]
     if not cuts or not len(positives):
         return None
+    rule, saved = _best(cuts, judge, judge.savings, widest)
+    return rule if saved > 0 else _best(cuts, judge, judge.average_precision, widest)[0]
+
+
+def _best(
+    cuts: list[_Cut], judge: _Judge, value: Callable[[np.ndarray], np.ndarray], widest: int
+) -> tuple[Rule, float]:
+    """The rule of highest value, and that value."""
     singles = [cut.members @ judge.tables(cut.codes, cut.bins).T for cut in cuts]
-    best = max(float(judge.savings(sums.T).max()) for sums in singles)
-    value = judge.savings if best > 0 else judge.average_precision
     order = sorted(range(len(cuts)), key=lambda i: -float(value(singles[i].T).max()))[:widest]
-    return _best(cuts, singles, order, judge, money=best > 0)
-
-
-def _best(cuts: list[_Cut], singles: list[np.ndarray], order: list[int], judge: _Judge, *, money: bool) -> Rule:
-    value = judge.savings if money else judge.average_precision
     first = value(singles[order[0]].T)
-    rule = Rule(conditions=(cuts[order[0]].conditions[int(first.argmax())],))
-    best = float(first.max()) * _WORTH_A_CONDITION
+    rule, best = Rule(conditions=(cuts[order[0]].conditions[int(first.argmax())],)), float(first.max())
+    bar = best + _WORTH_A_CONDITION * abs(best)
     for one, other, joint in _pairs(cuts, order, judge):
         either = singles[one].T[:, :, None] + singles[other].T[:, None, :] - joint
         joins: tuple[tuple[Literal["and", "or"], np.ndarray], ...] = (("and", joint), ("or", either))
         for join, sums in joins:
             worth = value(sums)
             where = int(worth.argmax())
-            if worth.flat[where] > best:
-                best = float(worth.flat[where])
+            if worth.flat[where] > bar:
+                best = bar = float(worth.flat[where])
                 i, j = np.unravel_index(where, worth.shape)
                 rule = Rule(conditions=(cuts[one].conditions[i], cuts[other].conditions[j]), join=join)
-    return rule
+    return rule, best
 
 
 def _pairs(cuts: list[_Cut], order: list[int], judge: _Judge) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -167,15 +169,16 @@ def _binary(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def _edges(values: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Round values near the quantiles, float32, rising, with rows on both sides."""
+    """Round values near the quantiles (all values where there are few), float32, rising, with rows on both sides."""
     if not len(values):
         return np.empty(0, dtype=np.float32)
     low, high = values.min(), values.max()
     sample = values[:: max(len(values) // _SAMPLE, 1)]
-    found = [
-        np.quantile(part, at, method="higher") for part, at in ((sample, _ALL), (positive, _POSITIVE)) if len(part)
-    ]
-    edges = _rounded(np.unique(np.concatenate([*found, [high]])))
+    found = np.unique(sample)
+    if len(found) > _FEW_VALUES:
+        found = np.quantile(sample, _ALL, method="higher")
+    rare = np.quantile(positive, _POSITIVE, method="higher") if len(positive) else positive
+    edges = _rounded(np.unique(np.r_[found, rare, high]))
     return edges[(edges > low) & (edges <= high)]
 
 

@@ -51,7 +51,7 @@ def _window(program: Program, stream: Stream, state: EntityState, now: tuple, fe
         if exact and (values is None or not isnan(value)):
             held.include(value)
         if state.cells is not None and len(state.cells):
-            held.steps = Steps(state.cells, program.column, *state.cells.span(edge, time - delay))
+            held.attach(Steps(state.cells, program.column, *state.cells.span(edge, time - delay)))
         for aggregate in program.aggregates:
             features[position] = AGGREGATES[aggregate](held)
             position += 1
@@ -77,8 +77,9 @@ class Steps:
     def distances(self, mean: float) -> list[float]:
         """Terms of the squared distances from the mean of the whole window."""
         assert self.moments is not None
-        m, steps = self.moments, range(self.start, self.end)
-        return [*m.squares[self.start : self.end], *(m.count[i] * (m.mean(i) - mean) ** 2 for i in steps)]
+        m, part = self.moments, slice(self.start, self.end)
+        steps = zip(m.count[part], m.high[part], m.low[part], strict=True)
+        return [*m.squares[part], *(n * ((high + low) / n - mean) ** 2 for n, high, low in steps if n)]
 
     def filled(self, name: str) -> list[float]:
         """One figure per step that has values."""
@@ -97,8 +98,8 @@ class Steps:
 class Rows:
     """The events that one window holds: rows `start:end` before the current one, itself where included, and steps.
 
-    One method per aggregate. `before` are the values of the rows, `held` those of the current event too, `total` is
-    their sum.
+    One method per aggregate. `before` are the values of the rows, `held` those of the current event too; `rows` and
+    `total` are number and sum of all that the window holds.
     """
 
     __slots__ = ("before", "end", "held", "rows", "start", "steps", "time", "times", "total", "value", "values")
@@ -124,15 +125,21 @@ class Rows:
             self.held = [*self.before, value]
             self.total = total(self.held)
 
+    def attach(self, steps: Steps) -> None:
+        """Count what the settled steps hold as well."""
+        self.steps = steps
+        self.rows += steps.count()
+        if self.values is not None:
+            self.total = total((*self.held, *steps.sums()))
+
     def count(self) -> float:
-        return float(self.rows + self.steps.count() if self.steps else self.rows)
+        return float(self.rows)
 
     def sum(self) -> float:
-        return total((*self.held, *self.steps.sums())) if self.steps else self.total
+        return self.total
 
     def mean(self) -> float:
-        count = self.count()
-        return self.sum() / count if count else 0.0
+        return self.total / self.rows if self.rows else 0.0
 
     def ratio(self) -> float:
         steps = self.steps.sums() if self.steps else []
@@ -141,12 +148,12 @@ class Rows:
         return _NAN if mean == 0.0 else self.value / mean
 
     def std(self) -> float:
-        count, mean = self.count(), self.mean()
-        if not count:
+        if not self.rows:
             return 0.0
+        mean = self.mean()
         gaps = [value - mean for value in self.held]
         terms = [gap * gap for gap in gaps]
-        variance = total((*terms, *self.steps.distances(mean)) if self.steps else terms) / count
+        variance = total((*terms, *self.steps.distances(mean)) if self.steps else terms) / self.rows
         spread = math.sqrt(variance)
         return spread if spread >= FLAT * math.sqrt(variance + mean * mean) else 0.0
 

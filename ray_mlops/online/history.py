@@ -53,6 +53,11 @@ class History:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def end(self) -> int:
+        """The time of the last event; labels may arrive later."""
+        return int(self.times[-1])
+
     def take(self, rows: np.ndarray) -> "History":
         """Some of the rows, by position."""
         return History(
@@ -138,8 +143,8 @@ def _entities(data: Schema, table: pa.Table, group: Entities) -> pa.Array:
     """The texts that `Plan.read` makes of the rows; null where a part is null."""
     parts = []
     for name in group:
-        encoded = table[name].combine_chunks().dictionary_encode()
-        texts = [entity_reader(data, name)(value) for value in encoded.dictionary.to_pylist()]
+        encoded, read = table[name].combine_chunks().dictionary_encode(), entity_reader(data, name)
+        texts = [read(value) for value in encoded.dictionary.to_pylist()]
         parts.append(pa.array(texts, pa.string()).take(encoded.indices))
     if len(parts) == 1:
         return parts[0]

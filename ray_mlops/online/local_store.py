@@ -25,12 +25,8 @@ class LocalStore:
 
     def observe_many(self, events: Sequence[Event]) -> list[Features]:
         read = [self._plan.read(event) for event in events]
-        answers = []
         with self._shelf.transaction():
-            for seen in read:
-                answers.append(steps.observe(self._plan, self._shelf, seen))
-                if (passed := self._clock.tick(seen.time)) is not None:
-                    self._shelf.sweep(self._plan, passed)
+            answers = [steps.observe(self._plan, self._shelf, seen, self._clock) for seen in read]
         return self._plan.features(events, answers)
 
     def peek(self, event: Event) -> Features:

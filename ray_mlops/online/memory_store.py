@@ -33,7 +33,7 @@ class MemoryShelf:
     def record(self, id: int | str) -> Record | None:
         return self._records.get(id)
 
-    def records(self, ids: Sequence[int | str]) -> dict[int | str, Record]:
+    def known(self, ids: Sequence[int | str]) -> dict[int | str, Record]:
         return {id: self._records[id] for id in ids if id in self._records}
 
     def save(self, record: Record) -> None:
@@ -53,7 +53,9 @@ class MemoryShelf:
     def absorb(self, history: History) -> None:
         for stream in self._plan.streams:
             for entity, entries, _ in history.entries(stream):
-                codec.apply(stream, self.state(stream, entity), entries)
+                state = self.state(stream, entity)
+                codec.apply(stream, state, entries)
+                state.advance(stream, history.end)
         self._records.update((record.id, record) for record in history.records())
 
     def sweep(self, plan: Plan, now: int) -> None:

@@ -129,23 +129,30 @@ EXTEND = _LOGS + "for i = 1, #KEYS do extend(KEYS[i], ARGV[2 + i], ARGV[1], ARGV
 REMEMBER = (
     _LOGS
     + """
+local events, labels, waiting = 0, 0, 0
 for i = 1, #KEYS - 1 do
   local record, head, names, label = KEYS[1 + i], ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
   local known = redis.call('HMGET', record, 't', 'y')
   if not known[1] then
-    redis.call('HSET', record, 't', head, 'k', names)
-    redis.call('HINCRBY', KEYS[1], 'events', 1)
+    events = events + 1
     if known[2] then
-      redis.call('HINCRBY', KEYS[1], 'waiting', -1)
+      waiting = waiting + 1
       if label ~= '' then extend_all(names, 'r' .. head .. label, ARGV[1], ARGV[2]) end
       extend_all(names, 'l' .. head .. known[2], ARGV[1], ARGV[2])
-    elseif label ~= '' then
-      redis.call('HSET', record, 'y', label)
+      label = known[2]
     end
-    if known[2] or label ~= '' then redis.call('HINCRBY', KEYS[1], 'labels', 1) end
+    if label ~= '' then
+      labels = labels + 1
+      redis.call('HSET', record, 't', head, 'k', names, 'y', label)
+    else
+      redis.call('HSET', record, 't', head, 'k', names)
+    end
     redis.call('PEXPIRE', record, ARGV[3])
   end
 end
+redis.call('HINCRBY', KEYS[1], 'events', events)
+redis.call('HINCRBY', KEYS[1], 'labels', labels)
+redis.call('HINCRBY', KEYS[1], 'waiting', 0 - waiting)
 """
 )
 

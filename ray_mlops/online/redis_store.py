@@ -24,7 +24,7 @@ from ray_mlops.online.plan import LATENESS_US, Plan, Seen, Stream
 from ray_mlops.online.reading import instant, label_value
 from ray_mlops.online.redis_log import Cached, generation, opened
 from ray_mlops.online.redis_wire import Command, Wire
-from ray_mlops.online.shelf import lateness
+from ray_mlops.online.shelf import Clock, lateness, tidy
 from ray_mlops.online.state import EntityState
 
 CACHED_STATES = 32_768
@@ -38,7 +38,7 @@ class RedisStore:
 
     def __init__(self, url: str, plan: Plan, *, prefix: str = "ray-mlops") -> None:
         self.definition = plan.definition
-        self._plan, self._lock = plan, RLock()
+        self._plan, self._lock, self._clock = plan, RLock(), Clock()
         self._root = f"{prefix}:{{{plan.digest}}}:"
         self._wire = Wire(url, _SCRIPTS)
         self._cache: OrderedDict[str, Cached] = OrderedDict()
@@ -93,7 +93,7 @@ class RedisStore:
             # Logs first: should this process die before the records are there, the next attempt appends the same rows
             # again, and a row that is there already is not counted twice.
             for stream in self._plan.streams:
-                self._extend(stream, list(fresh.entries(stream)))
+                self._extend(stream, fresh)
             self._remember(fresh)
             return len(fresh)
 
@@ -139,9 +139,8 @@ class RedisStore:
             for name, happened in zip(("late", "expired"), lateness(self._plan, seen, states), strict=True):
                 if happened:
                     later.append(("HINCRBY", self._root + "counts", name, 1))
-            for stream, state in zip(self._plan.streams, states, strict=True):
-                if state is not None:
-                    state.advance(stream, seen.time)
+            self._clock.tick(seen.time)
+            tidy(self._plan, states, self._clock)
         later.append(("HSETNX", self._record(seen.id), "a", array("d", features).tobytes()))
         return features
 
@@ -172,20 +171,20 @@ class RedisStore:
         arguments = [cached.generation, cached.length, cached.rewritten(), self._log_ttl]
         return [self._wire.command(lua.REWRITE, [key], arguments)]
 
-    def _extend(self, stream: Stream, entries: list[tuple[str, bytes, int]]) -> None:
+    def _extend(self, stream: Stream, history: History) -> None:
         generation, ttl, _ = self._ages()
+        entries = [(self._log(stream, entity), data) for entity, data, _ in history.entries(stream)]
         for start in range(0, len(entries), RECORDS_PER_CALL):
-            some = entries[start : start + RECORDS_PER_CALL]
-            keys = [self._log(stream, entity) for entity, _, _ in some]
-            self._wire.script(lua.EXTEND, keys, [generation, ttl, *(data for _, data, _ in some)])
-        for entity, data, newest in entries:
+            keys, data = zip(*entries[start : start + RECORDS_PER_CALL], strict=True)
+            self._wire.script(lua.EXTEND, keys, [generation, ttl, *data])
+        for key, data in entries:
             if len(data) > LARGE_BYTES:
-                self._summed(stream, self._log(stream, entity), newest)
+                self._summed(stream, key, history.end)
 
-    def _summed(self, stream: Stream, key: str, newest: int) -> None:
+    def _summed(self, stream: Stream, key: str, now: int) -> None:
         """Rewrite a log that has grown at once, so that the first event need not wait for it."""
         cached = self._cache[key] = opened(stream, self._wire.script(lua.PEEK, [key], [b"", 0])[1])
-        cached.state.advance(stream, newest)
+        cached.state.advance(stream, now)
         self._wire.commands(self._rewritten(key))
 
     def _remember(self, fresh: History) -> None:

@@ -27,8 +27,8 @@ class Shelf(Protocol):
 
     def record(self, id: int | str) -> Record | None: ...
 
-    def records(self, ids: Sequence[int | str]) -> dict[int | str, Record]:
-        """Those that are remembered."""
+    def known(self, ids: Sequence[int | str]) -> dict[int | str, Record]:
+        """Which of them are remembered, with time and label; at the beginning of a transaction."""
         ...
 
     def save(self, record: Record) -> None: ...
@@ -53,22 +53,27 @@ class Shelf(Protocol):
 
 
 class Clock:
-    """A time which events have passed for good: the oldest of the last 256, so that one wrong date drops nothing."""
+    """A time that has passed for good: the oldest of the last 256 events, so that one wrong date drops nothing.
+    `passed` is None until there have been some."""
 
     EVERY = 32
 
     def __init__(self) -> None:
+        self.passed: int | None = None
         self._recent: deque[int] = deque(maxlen=256)
         self._ticks = 0
 
-    def tick(self, time: int) -> int | None:
-        """The passed time, at every 32nd event."""
+    def tick(self, time: int) -> bool:
+        """Note the time of an event; whether it is time to sweep, at every 32nd."""
         self._recent.append(time)
         self._ticks += 1
-        return min(self._recent) if self._ticks % self.EVERY == 0 else None
+        if self._ticks % self.EVERY:
+            return False
+        self.passed = min(self._recent)
+        return True
 
 
-def observe(plan: Plan, shelf: Shelf, seen: Seen) -> Sequence[float]:
+def observe(plan: Plan, shelf: Shelf, seen: Seen, clock: Clock) -> Sequence[float]:
     """Record an event and answer it; a known one is only answered."""
     record = shelf.record(seen.id)
     if record is not None and record.time is not None:
@@ -76,6 +81,9 @@ def observe(plan: Plan, shelf: Shelf, seen: Seen) -> Sequence[float]:
     states = states_of(plan, shelf, seen)
     features = answer(plan, seen, states)
     _insert(plan, shelf, seen, states)
+    if clock.tick(seen.time) and clock.passed is not None:
+        shelf.sweep(plan, clock.passed)
+    tidy(plan, states, clock)
     entities = tuple(seen.entities[stream.number] for stream in plan.labelled)
     fresh = Record(seen.id, seen.time, entities, answer=features)
     if record is not None and record.label is not None:
@@ -126,7 +134,7 @@ def label(plan: Plan, shelf: Shelf, id: int | str, value: float, time: int) -> b
 
 def absorb(plan: Plan, shelf: Shelf, history: History) -> int:
     """Record the rows of a history whose events are not known; their number."""
-    found = shelf.records(history.keys)
+    found = shelf.known(history.keys)
     fresh = history.take(np.flatnonzero([key not in found or found[key].time is None for key in history.keys]))
     shelf.absorb(fresh)
     shelf.counts["events"] += len(fresh)
@@ -149,6 +157,14 @@ def lateness(plan: Plan, seen: Seen, states: Sequence[EntityState | None]) -> tu
     return late, late and all(newer is not None and newer - reach >= seen.time for reach, newer in newest)
 
 
+def tidy(plan: Plan, states: Sequence[EntityState | None], clock: Clock) -> None:
+    """Drop and sum what states need not hold in full any more."""
+    if clock.passed is not None:
+        for stream, state in zip(plan.streams, states, strict=True):
+            if state is not None:
+                state.advance(stream, clock.passed)
+
+
 def _insert(plan: Plan, shelf: Shelf, seen: Seen, states: Sequence[EntityState | None]) -> None:
     named = codec.head(seen.time, seen.id)
     late, expired = lateness(plan, seen, states)
@@ -161,7 +177,6 @@ def _insert(plan: Plan, shelf: Shelf, seen: Seen, states: Sequence[EntityState |
         if not stream.by_arrival:
             state.insert(seen.time, seen.time, seen.id, values)
             shelf.append(stream, entity, codec.event_entry(named, values))
-        state.advance(stream, seen.time)
 
 
 def _label(plan: Plan, shelf: Shelf, record: Record, kind: bytes) -> None:

@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS counts_{0} (name TEXT PRIMARY KEY, value INTEGER NOT 
 _FIELDS = "id, time, entities, label, label_time, answer"
 STATEMENTS = {
     "record": f"SELECT {_FIELDS} FROM records_{{0}} WHERE id = ?",
+    "known": "SELECT id, time, label, label_time FROM records_{0} WHERE id IN (%s)",
     "save": f"""INSERT INTO records_{{0}} ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
         time = excluded.time, entities = excluded.entities, label = excluded.label, label_time = excluded.label_time,
         answer = excluded.answer""",

@@ -6,7 +6,7 @@ answer. It is in the operating system's hands at the commit, so a killed process
 to date from the log, not read again.
 """
 
-import time
+import time,os,fcntl
 from array import array
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
@@ -61,11 +61,14 @@ class SqliteShelf:
         with explained(path):
             self._db = connect(path, synchronous)
             self._db.executescript(SCHEMA.format(plan.digest))
+        self._gate=os.open(path+'-gate',os.O_RDWR|os.O_CREAT)
         self._checkpoints = Checkpoints(path)
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[None]:
         with self._lock, explained(self._path):
+            if write:
+                fcntl.flock(self._gate, fcntl.LOCK_EX)
             self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             counted = self.counts.copy()
             try:
@@ -74,6 +77,7 @@ class SqliteShelf:
                 if write:
                     self._flush()
                 self._db.execute("COMMIT")
+                fcntl.flock(self._gate, fcntl.LOCK_UN)
             except BaseException:
                 self.counts = counted
                 self._forget_changes()
@@ -88,13 +92,13 @@ class SqliteShelf:
         row = self._db.execute(self._sql["record"], (id,)).fetchone()
         return None if row is None else _record(row)
 
-    def records(self, ids: Sequence[int | str]) -> dict[int | str, Record]:
+    def known(self, ids: Sequence[int | str]) -> dict[int | str, Record]:
         found: dict[int | str, Record] = {}
         for start in range(0, len(ids), 500):
             some = ids[start : start + 500]
-            sql = self._sql["record"].replace("= ?", f"IN ({','.join('?' * len(some))})")
-            found.update((row[0], _record(row)) for row in self._db.execute(sql, some))
-        return found | {id: self._saved[id] for id in ids if id in self._saved}
+            rows = self._db.execute(self._sql["known"] % ",".join("?" * len(some)), some)
+            found.update((id, Record(id, time, (), label, label_time)) for id, time, label, label_time in rows)
+        return found
 
     def save(self, record: Record) -> None:
         self._saved[record.id] = record
@@ -124,11 +128,11 @@ class SqliteShelf:
         for stream in self._plan.streams:
             rows = [(stream.number, *entries, origin) for entries in history.entries(stream)]
             self._db.executemany(self._sql["extend"], rows)
-            large += [(stream, name, newest) for _, name, data, newest, _ in rows if len(data) > LARGE_BYTES]
+            large += [(stream, name) for _, name, data, _, _ in rows if len(data) > LARGE_BYTES]
         self._db.executemany(self._sql["save"], map(_row, history.records()))
         self._version += 1  # live states have to read what was appended behind their back
-        for stream, entity, newest in large:
-            self.state(stream, entity).advance(stream, newest)
+        for stream, entity in large:
+            self.state(stream, entity).advance(stream, history.end)
 
     def sweep(self, plan: Plan, now: int) -> None:
         self._db.execute(self._sql["expire"], (now - plan.memory_us,))

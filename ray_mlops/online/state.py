@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from math import nan
 from typing import Any
 
+import numpy as np
+
 from ray_mlops.online.cells import Cells
 from ray_mlops.online.plan import LATENESS_US, Stream
 
@@ -66,6 +68,13 @@ class EntityState:
         for column, value in zip(self.columns, values, strict=True):
             column.insert(place, value)
         return not last
+
+    def extend(self, times: np.ndarray, keys: np.ndarray, columns: np.ndarray) -> None:
+        """Add events in order, all of them later than what is there: int64 `(rows,)` twice, float64 `(columns, rows)`."""
+        self.at.frombytes(times.tobytes())
+        self.keys.frombytes(keys.tobytes())
+        for column, values in zip(self.columns, columns, strict=True):
+            column.frombytes(values.tobytes())
 
     def fill(self, time: int, key: int | str, column: int, value: float, *, undo: bool = False) -> None:
         """Set a value of an event, or take it back; nothing happens where the event is gone."""

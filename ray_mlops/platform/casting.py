@@ -15,7 +15,7 @@ import pyarrow.compute
 
 from ray_mlops.contract import ColumnType, Schema
 from ray_mlops.platform.clock import Clock, plain
-from ray_mlops.platform.tables import ARROW_TYPES
+from ray_mlops.platform.content import ARROW_TYPES
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 

@@ -53,7 +53,9 @@ def _storage(action: str, uri: str) -> Iterator[None]:
         raise
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StorageError(f"cannot {action} {uri}: {reason}. Check the path, its permissions and free space.") from error
+        raise StorageError(
+            f"cannot {action} {uri}: {reason}. Check the path, its permissions and free space."
+        ) from error
 
 
 def exists(uri: str) -> bool:

@@ -44,7 +44,6 @@ SETTINGS = {
 _QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray.serve")
 _PARQUET_BYTES_PER_TASK = 8 << 20
 START_TIMEOUT_S = 120
-RECIPE_MODULE = "ray_mlops_recipe_"
 
 
 def home() -> Path:
@@ -60,7 +59,6 @@ def connect(*, verbose: bool = False) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled" if not os.environ.get("RAY_ADDRESS") else "token")
     import ray
 
-    _ship_recipes()
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS") or _local_address()
@@ -74,15 +72,6 @@ def connect(*, verbose: bool = False) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RayMlopsError(f"cannot connect to Ray at {address}: {error}") from error
     _quiet(verbose)
-
-
-def _ship_recipes() -> None:
-    """Have Ray send a recipe file's own classes and functions by value: workers cannot import the file."""
-    from ray import cloudpickle
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith(RECIPE_MODULE):
-            cloudpickle.register_pickle_by_value(module)
 
 
 def _quiet(verbose: bool) -> None:
@@ -236,7 +225,9 @@ def _start() -> dict[str, Any]:
             return record
         time.sleep(0.05)
     _end(owner.pid)
-    raise RayMlopsError(f"Ray did not start within {START_TIMEOUT_S} s: {log.read_text()[-500:].strip() or 'no output'}")
+    raise RayMlopsError(
+        f"Ray did not start within {START_TIMEOUT_S} s: {log.read_text()[-500:].strip() or 'no output'}"
+    )
 
 
 def free_port(low: int = 20000, high: int = 29999) -> int:

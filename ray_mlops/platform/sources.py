@@ -20,6 +20,7 @@ from pydantic import PlainSerializer, field_validator
 from ray_mlops.contract import Frozen, Schema
 from ray_mlops.errors import ConfigError, DataError
 from ray_mlops.platform.clock import Clock, TimeUnit
+from ray_mlops.platform.content import plain_strings
 from ray_mlops.platform.inputs import InputFile, digests, expand
 from ray_mlops.platform.lines import Lines
 
@@ -108,7 +109,7 @@ class Source(Frozen, ABC):
         """The declared columns of rows of this source, not yet cast."""
         if self.transform:
             try:
-                table = self.transform(table)
+                table = self.transform(plain_strings(table))
             except Exception as error:
                 raise DataError(f"transform {describe(self.transform)} failed on {label}: {error!r}") from error
             if not isinstance(table, pa.Table):

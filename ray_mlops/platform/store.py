@@ -12,7 +12,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -23,6 +23,24 @@ from ray_mlops.contract import Artifact, Run, StageName
 from ray_mlops.platform import files
 
 Stage = Callable[..., Artifact]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage about to run.
+
+    `upstream` are the named arguments it reads and `identity` stands for input from outside (the content of source
+    files): both enter the fingerprint; `context` are arguments that do not. An artifact that is no longer `valid` (an
+    endpoint that went down) is made again.
+    """
+
+    name: StageName
+    stage: Stage
+    config: BaseModel
+    upstream: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
+    valid: Callable[[Any], bool] = lambda artifact: True
 
 
 @dataclass(frozen=True)
@@ -45,49 +63,45 @@ class Record:
         }
 
 
-def once(
-    name: StageName,
-    stage: Stage,
-    config: BaseModel,
-    run: Run,
-    *,
-    identity: str = "",
-    again: bool = False,
-    valid: Callable[[Any], bool] = lambda artifact: True,
-    before: Callable[[], None] = lambda: None,
-    context: Mapping[str, Any] | None = None,
-    **upstream: Any,
-) -> Record:
-    """Run a stage unless its manifest exists (and `valid` holds); `before` is called only when it really runs.
+def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None] = lambda: None) -> Record:
+    """Run a stage unless its manifest exists and is valid; `again` runs it in any case.
 
-    `identity` stands for input from outside (the content of source files); `context` are arguments that do not enter
-    the fingerprint; `again` runs the stage in any case.
+    `before` is called only when the stage really runs.
     """
-    inputs = {
-        "stage": name,
-        "code": code_hash(inspect.getmodule(stage).__name__),  # pyright: ignore[reportOptionalMemberAccess]
-        "config": describe(config),
-        "seed": run.seed,
-        "identity": identity,
-        "upstream": {key: describe(value) for key, value in sorted(upstream.items())},
-    }
+    inputs = _inputs(step, run)
     fingerprint = digest(inputs)
-    uri = files.join(run.root, "artifacts", name, fingerprint)
+    uri = files.join(run.root, "artifacts", step.name, fingerprint)
     manifest = files.join(uri, "manifest.json")
-    if not again and files.exists(manifest):
-        saved = files.read_json(manifest)
-        artifact = get_type_hints(stage)["return"].model_validate(saved["artifact"])
-        if valid(artifact):
-            return Record(name, "reused", saved["seconds"], artifact)
+    if not again and (saved := _saved(manifest, step)):
+        return saved
     before()
     started = time.monotonic()
-    artifact = stage(config, replace(run, uri=uri, fingerprint=fingerprint), **upstream, **(context or {}))
+    artifact = step.stage(step.config, replace(run, uri=uri, fingerprint=fingerprint), **step.upstream, **step.context)
     seconds = time.monotonic() - started
-    files.write_json(
-        manifest,
-        {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": inputs},
-    )
-    return Record(name, "done", seconds, artifact)
+    value = {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": inputs}
+    files.write_json(manifest, value)
+    return Record(step.name, "done", seconds, artifact)
+
+
+def _inputs(step: Step, run: Run) -> dict[str, Any]:
+    module = inspect.getmodule(step.stage)
+    assert module is not None, step.stage
+    return {
+        "stage": step.name,
+        "code": code_hash(module.__name__),
+        "config": describe(step.config),
+        "seed": run.seed,
+        "identity": step.identity,
+        "upstream": {key: describe(value) for key, value in sorted(step.upstream.items())},
+    }
+
+
+def _saved(manifest: str, step: Step) -> Record | None:
+    if not files.exists(manifest):
+        return None
+    saved = files.read_json(manifest)
+    artifact = get_type_hints(step.stage)["return"].model_validate(saved["artifact"])
+    return Record(step.name, "reused", saved["seconds"], artifact) if step.valid(artifact) else None
 
 
 def digest(value: Any) -> str:

@@ -55,7 +55,7 @@ def start(settings: Settings, scale: Scale, *, port: int, seconds: float = 120.0
     except (EndpointError, RuntimeError) as error:
         reason = f"{error}. {_failure(name)}".strip()
         if name not in known:
-            serve.delete(name, _blocking=False)  # a replica that never started takes its time to end
+            _abandon(name)
         raise EndpointError(f"endpoint {name!r} did not start: {reason}") from error
     url = f"http://{HOST}:{port}/{name}"
     probe.wait(url, health(settings), seconds=seconds)
@@ -67,6 +67,7 @@ def undeploy(name: str) -> None:
     """Take an endpoint down, and Serve with the last one; raises `EndpointError` when there is none of that name."""
     from ray import serve
 
+    _quiet()
     known = _applications()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -163,6 +164,16 @@ def _wait_running(name: str, seconds: float) -> None:
             raise EndpointError(f"its status is {status}")
         if time.monotonic() > deadline:
             raise EndpointError(f"it was not ready within {seconds:g} s (set deploy.ready_s)")
+        time.sleep(0.1)
+
+
+def _abandon(name: str) -> None:
+    """Have an application deleted, without waiting for the end of replicas that never started."""
+    from ray import serve
+
+    serve.delete(name, _blocking=False)
+    deadline = time.monotonic() + 10
+    while name in _applications() and time.monotonic() < deadline:
         time.sleep(0.1)
 
 

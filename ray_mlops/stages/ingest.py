@@ -21,6 +21,7 @@ from ray_mlops.platform.casting import ERROR, REASON, cast, unreadable_rows
 from ray_mlops.platform.formats import Csv, JsonLines, Parquet, Sql
 from ray_mlops.platform.lines import Lines
 from ray_mlops.platform.sources import INGEST_REPORT, Piece, Source
+from ray_mlops.platform.user_code import by_value
 
 _TASK_BYTES = 16 << 20
 
@@ -89,7 +90,8 @@ def run(config: IngestConfig, run: Run) -> Table:
         partial(_read, tasks=tasks, schema=config.data, folder=folder), batch_size=None, batch_format="pyarrow"
     )
     append = config.mode == "append"
-    table = tables.write(rows, config.name, run, data=config.data, sources=identity(config), append=append)
+    with by_value(*(source.transform for source in config.sources if source.transform)):
+        table = tables.write(rows, config.name, run, data=config.data, sources=identity(config), append=append)
     tallies = [_Tally(**tally) for number in range(len(tasks)) for tally in files.read_json(_path(folder, number))]
     files.write_json(files.join(run.uri, INGEST_REPORT), _report(tallies))
     files.remove(folder)

@@ -146,7 +146,7 @@ def lineage(run: Run, features: Features, trained: Trained) -> dict[str, Any]:
     """What the model was made from: tables by content id, the split, hyperparameters, code and environment."""
     described = {"features": features.table, "history": features.history}
     return {
-        "recipe": run.recipe,
+        "recipe": run.recipe.rpartition("/")[2],  # not where it is: that would change the digest
         "seed": run.seed,
         "tables": {name: {"name": table.name, "snapshot": table.snapshot} for name, table in described.items()},
         "sources": dict(features.history.sources),

@@ -20,7 +20,7 @@ from ray_mlops.contract import ModelVersion, Schema, Table
 from ray_mlops.errors import DataError, StorageError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import ACTIONS, Predictor
-from ray_mlops.platform import files, tables
+from ray_mlops.platform import content, files, tables
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.casting import ERROR, cast
 from ray_mlops.platform.formats import Csv, JsonLines, Parquet
@@ -66,7 +66,7 @@ def features_of(table: pa.Table, definition: FeatureDefinition, bundle: str) -> 
     """What the model reads of each row of a table with the `asked` columns: float32 `(rows, features)`, in its order."""
     for name in definition.needed:
         if name not in table.column_names:  # the label, which nobody knows yet
-            kind = tables.ARROW_TYPES[definition.data.column(name).type]
+            kind = content.ARROW_TYPES[definition.data.column(name).type]
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
     table = table.select(definition.needed)
     earlier = _history(table, definition, bundle)

@@ -25,7 +25,9 @@ def windows(draw: st.DrawFn, *, label_time: bool = False) -> tuple[Window, ...]:
             Window(
                 entity=draw(st.sampled_from(["card", "shop", ("card", "shop")])),
                 value=value,
-                spans=tuple(draw(st.lists(st.sampled_from([0.01, 1.0, 3.0, 30.0]), min_size=1, max_size=2, unique=True))),
+                spans=tuple(
+                    draw(st.lists(st.sampled_from([0.01, 1.0, 3.0, 30.0]), min_size=1, max_size=2, unique=True))
+                ),
                 aggregates=tuple(draw(st.lists(st.sampled_from(legal), min_size=1, unique=True))),
                 delay=draw(st.sampled_from(delays)),
                 resolution=draw(st.sampled_from([0.0, 0.0, 600.0, 7200.0])),
@@ -48,7 +50,10 @@ def streams(draw: st.DrawFn, *, text_keys: bool = False, label_time: bool = Fals
             "card": draw(st.sampled_from([1, 2, None])),
             "shop": draw(st.sampled_from(["a", "b|c", None])),
             "city": draw(st.sampled_from(["x", "y", "z", None])),
-            "amount": draw(st.sampled_from([None, 0.0, -3.5, 0.1, 1e9, 12.25]) | st.integers(-10**6, 10**6).map(lambda c: c / 100)),
+            "amount": draw(
+                st.sampled_from([None, 0.0, -3.5, 0.1, 1e9, 12.25])
+                | st.integers(-(10**6), 10**6).map(lambda c: c / 100)
+            ),
             "fraud": draw(st.sampled_from([None, 0, 0, 1])),
         }
         if label_time:

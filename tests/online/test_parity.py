@@ -15,8 +15,10 @@ from tests.online.conftest import empty_redis
 from tests.online.events import DAY, EVERYTHING, NOON, card_and_shop, definition, event, table
 from tests.online.streams import streams, windows
 
-thorough = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-quick = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+thorough = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 class Case(NamedTuple):
@@ -68,7 +70,9 @@ def test_long_streams_of_few_entities(store_url: str, resolution: float, label_t
     made = definition(
         Window(entity="card", value="amount", spans=(0.5, 2.0), aggregates=EVERYTHING, resolution=resolution),
         Window(entity="card", spans=(2.0,), aggregates=("count", "since"), resolution=resolution, prefix="all"),
-        Window(entity="card", value="city", spans=(2.0,), aggregates=("distinct",), resolution=resolution, prefix="city"),
+        Window(
+            entity="card", value="city", spans=(2.0,), aggregates=("distinct",), resolution=resolution, prefix="city"
+        ),
         Window(entity="shop", value="fraud", spans=(1.0, 3.0), aggregates=label, delay=1.0, resolution=resolution),
         label_time=label_time,
     )

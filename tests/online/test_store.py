@@ -33,7 +33,9 @@ def test_features_are_inputs_calendar_and_windows(store: EntityStore) -> None:
     assert (features["shop_count_1d"], features["shop_mean_fraud_30d"]) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("at", [NOON, datetime.fromtimestamp(NOON / SECOND, UTC), "2018-08-08T12:00:00Z", "2018-08-08 12:00"])
+@pytest.mark.parametrize(
+    "at", [NOON, datetime.fromtimestamp(NOON / SECOND, UTC), "2018-08-08T12:00:00Z", "2018-08-08 12:00"]
+)
 def test_times_come_in_many_forms(store: EntityStore, at: Any) -> None:
     store.observe(event(1, NOON - DAY))
     assert store.observe(event(2, at))[COUNT] == 1.0
@@ -70,7 +72,10 @@ def test_late_events_count_for_what_comes_after_them(store: EntityStore) -> None
     assert store.observe(event(3, NOON + 1))[COUNT] == 3.0
     expired = store.observe(event(4, NOON - 50 * DAY))
     assert expired[COUNT] == 1.0
-    assert store.stats().model_dump() | {"bytes": 0} == Stats(events=4, late=2, expired=1, entities=2, records=4).model_dump()
+    assert (
+        store.stats().model_dump() | {"bytes": 0}
+        == Stats(events=4, late=2, expired=1, entities=2, records=4).model_dump()
+    )
 
 
 def test_peek_records_nothing(store: EntityStore) -> None:
@@ -174,7 +179,9 @@ def test_odd_names_of_entities(store_url: str) -> None:
     with_pair.close()
 
 
-@given(events=streams(label_time=True), order=st.randoms(use_true_random=False), resolution=st.sampled_from([0.0, 600.0]))
+@given(
+    events=streams(label_time=True), order=st.randoms(use_true_random=False), resolution=st.sampled_from([0.0, 600.0])
+)
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_the_order_of_arrival_does_not_matter_afterwards(events: list, order: Any, resolution: float) -> None:
     """Events and labels in any order leave the state that the batch kernel sees."""

@@ -29,7 +29,11 @@ def use(home: Path, *actions: str) -> dict:
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     done = subprocess.run(
         [sys.executable, "-c", CONNECT, *actions],
-        env={**environment, "RAY_MLOPS_HOME": str(home)}, capture_output=True, text=True, timeout=120,
+        env={**environment, "RAY_MLOPS_HOME": str(home)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -20,6 +20,12 @@ def count(config: CountConfig, run: Run, *, table: Profile | None = None) -> Pro
     return Profile(uri=run.uri, fingerprint=run.fingerprint, report="", rows=config.step, positives=0)
 
 
+def once(stage, run: Run, config: CountConfig | None = None, **how) -> store.Record:
+    """One stage, once; `how` are the other fields of the step, or `again` and `before`."""
+    order = {name: how.pop(name) for name in ("again", "before") if name in how}
+    return store.once(store.Step("analyse", stage, config or CountConfig(), **how), run, **order)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     calls.clear()
@@ -27,8 +33,8 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_an_unchanged_stage_is_reused_and_gives_the_same_artifact(run: Run) -> None:
-    first = store.once("analyse", count, CountConfig(), run)
-    again = store.once("analyse", count, CountConfig(), run)
+    first = once(count, run)
+    again = once(count, run)
     assert (first.status, again.status) == ("done", "reused")
     assert again.artifact == first.artifact and len(calls) == 1
 
@@ -36,21 +42,20 @@ def test_an_unchanged_stage_is_reused_and_gives_the_same_artifact(run: Run) -> N
 @pytest.mark.parametrize("change", ["config", "seed", "upstream", "identity"])
 def test_whatever_enters_the_result_makes_it_run_again(run: Run, change: str) -> None:
     upstream = Profile(uri="u", fingerprint="one", report="", rows=1, positives=0)
-    store.once("analyse", count, CountConfig(), run, table=upstream)
+    once(count, run, upstream={"table": upstream})
     config = CountConfig(step=2) if change == "config" else CountConfig()
     changed = Run(root=run.root, id="r", recipe="test", seed=2) if change == "seed" else run
     other = upstream.model_copy(update={"fingerprint": "two"}) if change == "upstream" else upstream
-    record = store.once(
-        "analyse", count, config, changed, identity="other" if change == "identity" else "", table=other
-    )
+    identity = "other" if change == "identity" else ""
+    record = once(count, changed, config, identity=identity, upstream={"table": other})
     assert record.status == "done" and len(calls) == 2
 
 
 def test_where_an_upstream_artifact_lies_does_not_matter_only_what_it_is(run: Run) -> None:
     upstream = Profile(uri="here", fingerprint="one", report="", rows=1, positives=0)
-    store.once("analyse", count, CountConfig(), run, table=upstream)
+    once(count, run, upstream={"table": upstream})
     moved = upstream.model_copy(update={"uri": "there"})
-    assert store.once("analyse", count, CountConfig(), run, table=moved).status == "reused"
+    assert once(count, run, upstream={"table": moved}).status == "reused"
 
 
 def test_a_stage_that_died_leaves_no_manifest_and_runs_again(run: Run) -> None:
@@ -59,22 +64,22 @@ def test_a_stage_that_died_leaves_no_manifest_and_runs_again(run: Run) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.once("analyse", dies, CountConfig(), run)
+        once(dies, run)
     folders = files.listing(files.join(run.root, "artifacts", "analyse"))
     assert [files.listing(files.join(run.root, "artifacts", "analyse", name)) for name in folders] == [["half.txt"]]
-    assert store.once("analyse", count, CountConfig(), run).status == "done"
+    assert once(count, run).status == "done"
 
 
 def test_a_result_that_is_no_longer_valid_is_made_again_and_force_does_the_same(run: Run) -> None:
-    store.once("analyse", count, CountConfig(), run)
-    assert store.once("analyse", count, CountConfig(), run, valid=lambda artifact: False).status == "done"
-    assert store.once("analyse", count, CountConfig(), run, again=True).status == "done"
+    once(count, run)
+    assert once(count, run, valid=lambda artifact: False).status == "done"
+    assert once(count, run, again=True).status == "done"
 
 
 def test_preparation_happens_only_when_the_stage_really_runs(run: Run) -> None:
     prepared: list[int] = []
     for _ in range(2):
-        store.once("analyse", count, CountConfig(), run, before=lambda: prepared.append(1))
+        once(count, run, before=lambda: prepared.append(1))
     assert prepared == [1]
 
 

@@ -1,5 +1,6 @@
 """Versioned tables: identity by content, immutable snapshots, the same from one process and from Ray."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 
 from ray_mlops.contract import Column, Run, Schema
 from ray_mlops.errors import DataError, StorageError
-from ray_mlops.platform import files, tables
+from ray_mlops.platform import content, files, tables
 
 SCHEMA = Schema(
-    columns=(Column(name="id", type="int64"), Column(name="time", type="timestamp"), Column(name="label", type="int64")),
+    columns=(
+        Column(name="id", type="int64"),
+        Column(name="time", type="timestamp"),
+        Column(name="label", type="int64"),
+    ),
     key="id",
     time="time",
     label="label",
@@ -53,7 +58,9 @@ def test_columns_may_come_and_change_their_type_between_snapshots(run: Run) -> N
     wider = make(10).append_column("extra", pa.array(np.arange(10.0)))
     retyped = wider.set_column(0, "id", wider["id"].cast(pa.string()))
     assert tables.load(tables.write_arrow(wider, "test.events", run, data=SCHEMA))["extra"].to_pylist()[9] == 9.0
-    assert tables.load(tables.write_arrow(retyped, "test.events", run, data=SCHEMA)).schema.field("id").type == pa.string()
+    assert (
+        tables.load(tables.write_arrow(retyped, "test.events", run, data=SCHEMA)).schema.field("id").type == pa.string()
+    )
     assert tables.load(old).schema.field("id").type == pa.int64()
 
 
@@ -76,20 +83,24 @@ def test_a_snapshot_whose_metadata_is_gone_is_a_storage_error(run: Run) -> None:
         tables.load(table)
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["a", "b", None]), st.floats(allow_nan=False)), min_size=1))
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["a", "b", None]), st.floats(allow_nan=False)), min_size=1)
+)
 def test_the_content_hash_ignores_order_and_partition_but_no_value(rows: list) -> None:
-    table = pa.table({"x": [r[0] for r in rows], "y": pa.array([r[1] for r in rows], pa.string()), "z": [r[2] for r in rows]})
+    table = pa.table(
+        {"x": [r[0] for r in rows], "y": pa.array([r[1] for r in rows], pa.string()), "z": [r[2] for r in rows]}
+    )
     half = len(rows) // 2
-    parts = tables.content_hash(table.slice(half)) + tables.content_hash(table.slice(0, half))
-    assert tables.content_hash(table) == parts % (1 << 64)
+    parts = content.content_hash(table.slice(half)) + content.content_hash(table.slice(0, half))
+    assert content.content_hash(table) == parts % (1 << 64)
     changed = table.set_column(0, "x", pc.add(table["x"], pa.array([1] + [0] * (len(rows) - 1))))
-    assert tables.content_hash(changed) != tables.content_hash(table)
+    assert content.content_hash(changed) != content.content_hash(table)
 
 
 def test_a_null_is_not_a_zero_and_columns_do_not_swap() -> None:
     null, zero = pa.table({"x": pa.array([None], pa.int64())}), pa.table({"x": [0]})
-    assert tables.content_hash(null) != tables.content_hash(zero)
-    assert tables.content_hash(pa.table({"a": [1], "b": [2]})) != tables.content_hash(pa.table({"a": [2], "b": [1]}))
+    assert content.content_hash(null) != content.content_hash(zero)
+    assert content.content_hash(pa.table({"a": [1], "b": [2]})) != content.content_hash(pa.table({"a": [2], "b": [1]}))
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -108,7 +119,10 @@ def test_appending_makes_a_snapshot_of_old_and_new_rows(run: Run) -> None:
     import ray.data
 
     old = tables.write_arrow(make(100), "test.events", run, data=SCHEMA)
-    new = tables.write(ray.data.from_arrow(make(20, first=100)), "test.events", run, data=SCHEMA, append=True)
+    later = replace(run, fingerprint="later")
+    new = tables.write(ray.data.from_arrow(make(20, first=100)), "test.events", later, data=SCHEMA, append=True)
+    again = tables.write(ray.data.from_arrow(make(20, first=100)), "test.events", later, data=SCHEMA, append=True)
+    assert again.snapshot == new.snapshot, "a run that is repeated after its commit appends nothing"
     whole = tables.write_arrow(make(120), "test.whole", run, data=SCHEMA)
     assert (old.rows, new.rows) == (100, 120)
     assert new.snapshot == whole.snapshot

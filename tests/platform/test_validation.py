@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ray_mlops.contract import Column, Schema
 from ray_mlops.errors import ConfigError
-from ray_mlops.platform.tables import ARROW_TYPES
+from ray_mlops.platform.content import ARROW_TYPES
 from ray_mlops.platform.validation import CONFLICT, DUPLICATE, check, mark_duplicates, rules
 
 LATEST = datetime(2024, 1, 1, tzinfo=UTC)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from ray_mlops.errors import StorageError
+from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.online import open_store
 from ray_mlops.serving.app import build_app
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.scoring import Scorer
-from tests.small_model import bundle, example, transactions
+from tests.small_model import TRANSACTIONS, bundle, example, transactions
 
 GOOD = example(transactions())
 
@@ -78,6 +79,14 @@ def test_a_batch_gets_the_answers_of_its_rows_sent_alone(predictor: Predictor, t
     alone = post(a_scorer(predictor, tmp_path / "b"), sent)
     kept = ("id", "score", "probability", "decision", "reasons")
     assert together.json()["results"] == [{name: answer.json()[name] for name in kept} for answer in alone]
+
+
+def test_features_without_windows_need_no_store(tmp_path: Path) -> None:
+    definition = FeatureDefinition(data=TRANSACTIONS, inputs=("amount", "channel"), calendar=("weekday",))
+    lean = Predictor.load(bundle(tmp_path, definition=definition))
+    scorer = Scorer(lean, None, Capture(str(tmp_path / "capture"), "v1"), version="1", digest="d")
+    (answer,) = post(scorer, [{"transaction_id": 1, "time": "2026-01-31", "amount": 700.0, "channel": "chip"}])
+    assert answer.json()["decision"] == "block"
 
 
 def test_a_model_that_takes_too_long_is_given_up_and_the_next_one_is_answered(

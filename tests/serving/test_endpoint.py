@@ -22,16 +22,15 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ray_mlops.contract import Endpoint
-from ray_mlops.errors import EndpointError
 from ray_mlops.fraud.predictor import ACTIONS, Predictor
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving import endpoint as endpoints
-from ray_mlops.serving.endpoint import HOST, Scale
+from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
 from ray_mlops.serving.replica import Settings
-from tests.own_algorithm import LargeAmounts
+from tests.serving import bad_requests
 from tests.small_model import bundle, example, transactions
 
 LIMITS = Limits(max_body_bytes=100_000, max_transactions=50, deadline_s=2.0)
@@ -90,13 +89,6 @@ def refused(answer: httpx.Response, status: int) -> dict[str, str]:
     problems = answer.json()["error"]["problems"]
     assert answer.json()["error"]["message"] and problems
     return {problem["field"]: problem["message"] for problem in problems}
-
-
-def test_a_port_taken_by_another_program_is_named(ray_session: None, served: Bundle, root: Path) -> None:
-    with socket.create_server((HOST, 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(EndpointError, match=f"port {port} of 127.0.0.1 is taken by another program"):
-            endpoints.start(settings(served, root), Scale(), port=port)
 
 
 # ---- good requests
@@ -208,24 +200,7 @@ def test_the_documents_work_without_a_network(client: httpx.Client, url: str) ->
 # ---- bad requests
 
 
-@pytest.mark.parametrize(
-    ("change", "field", "message"),
-    [
-        ({"amount": None}, "amount", "valid number"),
-        ({"amount": "12"}, "amount", "valid number"),
-        ({"amount": -1}, "amount", "greater than or equal to 0"),
-        ({"amount": 1e9}, "amount", "less than or equal to 100000"),
-        ({"transaction_id": 2**70}, "transaction_id", "less than or equal"),
-        ({"transaction_id": 1.5}, "transaction_id", "valid integer"),
-        ({"customer_id": "c1"}, "customer_id", "valid integer"),
-        ({"channel": "fax"}, "channel", "'chip' or 'online'"),
-        ({"time": "soon"}, "time", "ISO 8601"),
-        ({"time": "9999-12-31T23:59:59-12:00"}, "time", "outside the years"),
-        ({"terminal_id": ["t1"]}, "terminal_id", "valid string"),
-        ({"amonut": 1}, "amonut", "did you mean 'amount'"),
-        ({"is_fraud": 1}, "is_fraud", "not a field"),
-    ],
-)
+@pytest.mark.parametrize(("change", "field", "message"), bad_requests.FIELDS)
 def test_a_bad_field_is_named(client: httpx.Client, change: dict[str, Any], field: str, message: str) -> None:
     assert message in refused(client.post("/score", json={**GOOD, **change}), 422)[field]
     batch = {"transactions": [GOOD, {**GOOD, **change}]}
@@ -238,47 +213,34 @@ def test_a_missing_field_is_named(client: httpx.Client, name: str) -> None:
     assert refused(client.post("/score", json=body), 422) == {name: "is missing"}
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_no_number_is_not_a_number(client: httpx.Client, number: str) -> None:
+@pytest.mark.parametrize("number", bad_requests.NOT_NUMBERS)
+def test_what_is_no_number_is_refused(client: httpx.Client, number: str) -> None:
     body = json.dumps({**GOOD, "amount": 0.125}).replace("0.125", number)
     assert refused(client.post("/score", content=body, headers=JSON), 422) == {"amount": "should be a finite number"}
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"amount=3", b"\xff\xfe\x00", b"[" * 50_000, b'{"a":' * 9_000, b"\x00" * 100]
-)
+@pytest.mark.parametrize("body", bad_requests.NOT_JSON)
 def test_what_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
     assert "not JSON" in refused(client.post("/score", content=body, headers=JSON), 400)[""]
     assert still_answers(client)
 
 
-@pytest.mark.parametrize("body", [None, 3, "x", [], [GOOD], {}, {"transactions": {}}, {"transactions": []}])
+@pytest.mark.parametrize("body", bad_requests.SHAPES)
 def test_another_shape_is_refused(client: httpx.Client, body: Any) -> None:
     refused(client.post("/score", content=json.dumps(body), headers=JSON), 422)
 
 
-@pytest.mark.parametrize(
-    ("headers", "field"),
-    [
-        ({"content-type": "text/csv"}, "content-type"),
-        ({"content-type": "application/x-www-form-urlencoded"}, "content-type"),
-        ({"content-type": "application/jsonx"}, "content-type"),
-        ({"content-type": ""}, "content-type"),
-        ({**JSON, "content-encoding": "gzip"}, "content-encoding"),
-    ],
-)
+@pytest.mark.parametrize(("headers", "field"), bad_requests.KINDS)
 def test_another_kind_of_body_is_refused(client: httpx.Client, headers: dict[str, str], field: str) -> None:
     assert field in refused(client.post("/score", content=json.dumps(GOOD), headers=headers), 415)
 
 
-@pytest.mark.parametrize(
-    "kind", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/ld+json"]
-)
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/ld+json"])
 def test_json_by_its_other_names_is_taken(client: httpx.Client, kind: str) -> None:
     assert client.post("/score", content=json.dumps(GOOD), headers={"content-type": kind}).status_code == 200
 
 
-@pytest.mark.parametrize("reasons", ["-1", "21", "three", "", "1.0", "%ff", "1e1"])
+@pytest.mark.parametrize("reasons", bad_requests.REASONS)
 def test_a_bad_number_of_reasons_is_named(client: httpx.Client, reasons: str) -> None:
     assert "from 0 to 20" in refused(client.post(f"/score?reasons={reasons}", json=GOOD), 422)["reasons"]
 
@@ -292,52 +254,34 @@ def test_too_many_transactions_and_too_large_bodies_are_refused(client: httpx.Cl
     assert still_answers(client)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", bad_requests.METHODS)
 def test_another_method_is_refused(client: httpx.Client, method: str) -> None:
     assert "Method Not Allowed" in refused(client.request(method, "/score"), 405)[""]
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/score/1", "/static-offline-docs/..%2f..%2fcore.py", "/%2e%2e/%2e%2e/etc/passwd"]
-)
+@pytest.mark.parametrize("path", bad_requests.PATHS)
 def test_another_path_is_not_found(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-def raw(url: str, request: str, seconds: float = 20) -> bytes:
-    """What comes back for bytes that no HTTP library would send."""
+def connect(url: str) -> socket.socket:
     host, port = url.removeprefix("http://").split("/")[0].split(":")
-    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
-        connection.sendall(request.encode("latin-1"))
-        return connection.recv(65_536)
+    return socket.create_connection((host, int(port)), timeout=20)
 
 
-HEAD = "POST /small/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-
-
-@pytest.mark.parametrize(
-    ("request_text", "status"),
-    [
-        (HEAD + "content-length: 500\r\n\r\n{", 408),  # the body never comes
-        (HEAD + "content-length: 99999999\r\n\r\n{", 413),
-        (HEAD + "content-length: many\r\n\r\n{", 400),
-        (HEAD + "content-length: -5\r\n\r\n{", 400),
-        (HEAD + "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n", 400),
-        (HEAD + "content-length: 0\r\n\r\n", 400),
-        ("\x00\x01\x02\r\n\r\n", 400),
-        ("POST /small/score HTTP/9.9\r\n\r\n", 400),
-    ],
-)
-def test_broken_http_gets_an_answer_too(url: str, client: httpx.Client, request_text: str, status: int) -> None:
-    assert raw(url, request_text).split(b" ")[1] == str(status).encode()
+@pytest.mark.parametrize("name", bad_requests.RAW)
+def test_broken_http_gets_an_answer_too(url: str, client: httpx.Client, name: str) -> None:
+    sent, status = bad_requests.RAW[name]
+    with connect(url) as connection:
+        connection.sendall(sent.encode("latin-1"))
+        assert connection.recv(65_536).split(b" ")[1] == str(status).encode()
     assert still_answers(client)
 
 
 def test_a_caller_who_hangs_up_harms_nobody(url: str, client: httpx.Client) -> None:
-    host, port = url.removeprefix("http://").split("/")[0].split(":")
     for _ in range(20):
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall((HEAD + "content-length: 500\r\n\r\n{").encode())
+        with connect(url) as connection:
+            connection.sendall((bad_requests.HEAD + "content-length: 500\r\n\r\n{").encode())
     assert still_answers(client)
 
 
@@ -356,47 +300,3 @@ def test_requests_made_up_from_the_document_get_the_documented_answers(url: str,
 
         if mode is GenerationMode.POSITIVE or made_up.method == "post":
             answers()
-
-
-# ---- versions and endpoints
-
-
-def test_a_new_version_takes_over_and_a_second_endpoint_lives_beside_it(
-    url: str, client: httpx.Client, served: Bundle, tmp_path: Path, root: Path
-) -> None:
-    port = int(url.split(":")[2].split("/")[0])
-    own = bundle(tmp_path, LargeAmounts())
-    other = endpoints.start(settings(own, tmp_path, "other"), Scale(max_replicas=1), port=port)
-    assert httpx.post(f"{other}/score", json={**GOOD, "amount": 1000}).json()["digest"] == own.digest
-    assert still_answers(client)
-    rolled = endpoints.start(settings(own, tmp_path, "other", "2"), Scale(max_replicas=1), port=port)
-    assert rolled == other and httpx.get(f"{other}/health").json()["version"] == "2"
-    endpoints.undeploy("other")
-    assert httpx.get(f"{other}/health").status_code == 404
-    assert still_answers(client)
-
-
-def test_a_broken_version_does_not_start_and_the_old_one_keeps_answering(
-    url: str, client: httpx.Client, served: Bundle, tmp_path: Path, root: Path
-) -> None:
-    port = int(url.split(":")[2].split("/")[0])
-    broken = settings(served, root, version="9").model_copy(update={"digest": "0" * 64})
-    with pytest.raises(EndpointError, match="'small' did not start: .*not the pinned 0000"):
-        endpoints.start(broken, Scale(max_replicas=1), port=port)
-    assert still_answers(client) and client.get("/health").json()["version"] == "1"
-
-
-def test_a_replica_that_finds_no_room_is_given_up(url: str, served: Bundle, tmp_path: Path) -> None:
-    port = int(url.split(":")[2].split("/")[0])
-    with pytest.raises(EndpointError, match="'greedy' did not start: it was not ready within 2 s"):
-        endpoints.start(settings(served, tmp_path, "greedy"), Scale(cpus=1000), port=port, seconds=2)
-    with pytest.raises(EndpointError, match="no endpoint is called 'greedy'; running: small"):
-        endpoints.undeploy("greedy")
-
-
-def test_names_and_ports_that_cannot_be_are_named(url: str, served: Bundle, root: Path) -> None:
-    port = int(url.split(":")[2].split("/")[0])
-    with pytest.raises(EndpointError, match=f"answer on port {port}, so port {port + 1} cannot be used"):
-        endpoints.start(settings(served, root), Scale(), port=port + 1)
-    with pytest.raises(EndpointError, match="no endpoint is called 'smal'; did you mean 'small'"):
-        endpoints.undeploy("smal")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ray_mlops.contract import Column, Profile, Run, Schema, Table
-from ray_mlops.platform import tables
+from ray_mlops.platform import content, tables
 from ray_mlops.stages import analyse
 from ray_mlops.stages.analyse import AnalyseConfig
 
@@ -118,7 +118,7 @@ def test_the_public_benchmark_has_its_published_figures(tmp_path, shared_data):
     rows = source.rename_columns(list(HANDBOOK.values())).cast(
         pa.schema(
             [
-                (column.name, tables.ARROW_TYPES[column.type])
+                (column.name, content.ARROW_TYPES[column.type])
                 for name in HANDBOOK.values()
                 for column in [data.column(name)]
             ]

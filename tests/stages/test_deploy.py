@@ -10,15 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from ray_mlops.contract import Endpoint, ModelVersion, Run
+from ray_mlops.contract import Algorithm, Endpoint, ModelVersion, Run
 from ray_mlops.errors import EndpointError, StorageError
 from ray_mlops.fraud.predictor import Predictor
-from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving.endpoint import HOST, Scale
 from ray_mlops.stages import deploy, register
 from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.stages.register import RegisterConfig
+from tests.own_algorithm import LargeAmounts
 from tests.small_model import study, transactions
 
 
@@ -26,8 +27,8 @@ def a_run(root: Path) -> Run:
     return Run(root=str(root), id="r1", recipe="small", uri=str(root / "artifact"), fingerprint="print")
 
 
-def registered(root: Path) -> ModelVersion:
-    return register.run(RegisterConfig(name="shop"), a_run(root), **study(root))
+def registered(root: Path, algorithm: Algorithm | None = None) -> ModelVersion:
+    return register.run(RegisterConfig(name="shop"), a_run(root), **study(root, algorithm))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,13 @@ def endpoint(ray_session: None, root: Path, config: DeployConfig, version: Model
 def lines(endpoint: Endpoint) -> list[dict[str, Any]]:
     files = sorted(Path(endpoint.capture).glob("*.jsonl"))
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+
+def test_a_port_taken_by_another_program_is_named(ray_session: None, root: Path, version: ModelVersion) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EndpointError, match=f"port {port} of 127.0.0.1 is taken by another program"):
+            deploy.run(DeployConfig(port=port), a_run(root), version=version)
 
 
 def test_the_endpoint_is_named_after_the_model_and_lives_in_the_root(
@@ -96,6 +104,53 @@ def test_deploying_again_goes_on_from_the_same_state(
     assert again.url == endpoint.url and lines(endpoint)[-1]["version"] == "2"
     httpx.post(f"{endpoint.url}/score", json={**example, "transaction_id": 20_001})
     assert lines(endpoint)[-1]["features"]["customer_id_count_7d"] == counted + 1
+
+
+def other(config: DeployConfig, **settings: Any) -> DeployConfig:
+    return config.model_copy(update={"name": "other", **settings})
+
+
+def test_a_users_own_algorithm_is_served_beside_it_and_a_broken_version_replaces_nothing(
+    endpoint: Endpoint, config: DeployConfig, tmp_path: Path
+) -> None:
+    own = registered(tmp_path, LargeAmounts())
+    second = deploy.run(other(config), a_run(tmp_path), version=own)
+    example = httpx.get(f"{second.url}/model").json()["example"]
+    answer = httpx.post(f"{second.url}/score", json={**example, "transaction_id": 1, "amount": 1000.0}).json()
+    assert (answer["digest"], answer["decision"]) == (own.digest, "block")
+    assert answer["reasons"][0]["feature"] == "amount"
+    assert deploy.is_live(endpoint) and deploy.is_live(second)
+    broken = a_bundle_without_its_code(Path(own.uri), tmp_path)
+    with pytest.raises(EndpointError, match="'other' did not start: .*its file own_algorithm.py is missing"):
+        deploy.run(other(config), a_run(tmp_path), version=broken)
+    assert deploy.is_live(second)
+    deploy.undeploy("other")
+    assert not deploy.is_live(second) and deploy.is_live(endpoint)
+
+
+def a_bundle_without_its_code(whole: Path, folder: Path) -> ModelVersion:
+    source = folder / "broken"
+    shutil.copytree(whole, source, ignore=shutil.ignore_patterns("code", "manifest.json"))
+    made = Bundle.write(str(source), str(folder / "bundles"))
+    shutil.copyfile(origin(str(whole)), origin(made.uri))
+    return ModelVersion(uri=made.uri, fingerprint="f", name="shop", version="9", digest=made.digest)
+
+
+def test_a_replica_that_finds_no_room_is_given_up(
+    endpoint: Endpoint, config: DeployConfig, version: ModelVersion, root: Path
+) -> None:
+    greedy = other(config, name="greedy", scale=Scale(cpus=1000), ready_s=2.0)
+    with pytest.raises(EndpointError, match="'greedy' did not start: it was not ready within 2 s"):
+        deploy.run(greedy, a_run(root), version=version)
+    with pytest.raises(EndpointError, match="no endpoint is called 'greedy'; running: shop"):
+        deploy.undeploy("greedy")
+
+
+def test_all_endpoints_of_a_cluster_share_a_port(
+    endpoint: Endpoint, config: DeployConfig, version: ModelVersion, root: Path
+) -> None:
+    with pytest.raises(EndpointError, match=f"answer on port {config.port}, so port 1234 cannot be used"):
+        deploy.run(other(config, port=1234), a_run(root), version=version)
 
 
 def test_a_damaged_bundle_is_refused_before_anything_starts(

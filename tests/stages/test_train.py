@@ -1,0 +1,156 @@
+"""Train on Ray: the same model as in one process, on one worker or several, through failures, for anyone's algorithm."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ray_mlops.algorithms import describe, restore
+from ray_mlops.algorithms.boosting import LightGBM, XGBoost
+from ray_mlops.algorithms.mlp import MLP
+from ray_mlops.algorithms.worker import LocalWorker, validation_metrics
+from ray_mlops.contract import Algorithm, Data, Decision, Features, Run, Trained, Trials
+from ray_mlops.errors import ConfigError, DataError, DecisionError, TrainingError
+from ray_mlops.platform.parts import Source
+from ray_mlops.stages import features as features_stage
+from ray_mlops.stages import train
+from ray_mlops.stages.train import TrainConfig, placement
+from tests.own_algorithm import LargeAmounts
+from tests.planted import FEATURES, a_run, by_many_causes, clean_table, events
+from tests.stages.stepwise import Stepwise, steps
+
+YES = Decision(uri="", fingerprint="d", verdict="use_ml", reasons=("it pays",))
+NO = Decision(uri="", fingerprint="d", verdict="no_ml", reasons=("a rule does it",))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Features:
+    root = tmp_path_factory.mktemp("train")
+    return features_stage.run(FEATURES, a_run(root, "features"), table=clean_table(events(by_many_causes), root))
+
+
+def data_of(made: Features) -> Data:
+    source = Source.of(made)
+    return Data(source.read("train"), source.read("validation"), made.names)
+
+
+def trained(
+    made: Features, root: Path, algorithm: Algorithm, config: TrainConfig | None = None, **other: Any
+) -> Trained:
+    given = {"features": made, "decision": YES, "algorithm": algorithm, **other}
+    return train.run(config or TrainConfig(), a_run(root, "train", seed=3), **given)
+
+
+def scores(result: Trained, algorithm: Algorithm, made: Features) -> np.ndarray:
+    return algorithm.load(f"{result.uri}/model").predict(data_of(made).validation.arrays()[0])
+
+
+def test_one_worker_ends_with_the_model_of_a_plain_fit(made: Features, tmp_path: Path) -> None:
+    algorithm = XGBoost(rounds=20, subsample=0.8)
+    result = trained(made, tmp_path, algorithm)
+    plain = algorithm.fit(data_of(made), LocalWorker(seed=3))
+    batch, labels = data_of(made).validation.arrays()
+    assert np.array_equal(scores(result, algorithm, made), plain.predict(batch))
+    assert result.metrics == pytest.approx(validation_metrics(labels, plain.predict(batch)))
+    assert (result.workers, result.rows) == (1, made.rows["train"])
+    assert restore(result.algorithm) == algorithm
+    assert [path.name for path in Path(result.uri).iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [XGBoost(rounds=20), LightGBM(rounds=20), MLP(hidden=(16,), epochs=4)],
+    ids=lambda algorithm: algorithm.kind,
+)
+def test_two_workers_end_with_a_model_as_good(algorithm: Any, made: Features, tmp_path: Path) -> None:
+    result = trained(made, tmp_path, algorithm, TrainConfig(workers=2))
+    batch, labels = data_of(made).validation.arrays()
+    plain = validation_metrics(labels, algorithm.fit(data_of(made), LocalWorker(seed=3)).predict(batch))
+    assert result.metrics == pytest.approx(plain, abs=0.03)
+    assert validation_metrics(labels, scores(result, algorithm, made)) == pytest.approx(result.metrics)
+
+
+def test_a_users_own_algorithm_travels_by_value(made: Features, tmp_path: Path) -> None:
+    tuned = Trials(
+        uri="", fingerprint="t", algorithm="large_amounts", best={"steepness": 4.0}, value=0.5, trials=3, log=""
+    )
+    result = trained(made, tmp_path, LargeAmounts(), trials=tuned)
+    assert result.algorithm == describe(LargeAmounts(steepness=4.0))
+    plain = LargeAmounts(steepness=4.0).fit(data_of(made), LocalWorker())
+    assert np.array_equal(scores(result, LargeAmounts(), made), plain.predict(data_of(made).validation.arrays()[0]))
+
+
+def test_a_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(made: Features, tmp_path: Path) -> None:
+    algorithm = Stepwise(fatal=7, fate="kill", diary=str(tmp_path))
+    result = trained(made, tmp_path, algorithm, TrainConfig(checkpoint_seconds=0))
+    done = [(step, way) for _, step, way in steps(tmp_path)]
+    again = done[8][0]  # the last checkpoint that had been committed when the worker died
+    assert 0 < again <= 7
+    assert done == [*((step, "fresh") for step in range(8)), *((step, "resumed") for step in range(again, 12))]
+    (tmp_path / "undisturbed").mkdir()
+    plain = Stepwise(diary=str(tmp_path / "undisturbed")).fit(data_of(made), LocalWorker())
+    assert algorithm.load(f"{result.uri}/model").weights == plain.weights
+
+
+def test_a_failed_attempt_says_why_and_the_next_goes_on_from_its_checkpoint(made: Features, tmp_path: Path) -> None:
+    algorithm = Stepwise(fatal=5, fate="raise", diary=str(tmp_path))
+    config = TrainConfig(checkpoint_seconds=0, retries=0)
+    with pytest.raises(TrainingError, match="worker 0 of 1: .*the stars were not right"):
+        trained(made, tmp_path, algorithm, config)
+    assert not (tmp_path / "runs" / "train" / "model").exists()
+    trained(made, tmp_path, algorithm, config)
+    again = [step for _, step, way in steps(tmp_path) if way == "resumed"]
+    assert again == list(range(again[0], 12))
+    assert 0 < again[0] <= 5
+
+
+def test_progress_is_passed_on(made: Features, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    run = a_run(tmp_path, "train")
+    watched = Run(**{**vars(run), "progress": lambda *step: told.append(step)})
+    with train._watched(watched):
+        (tmp_path / "runs" / "train").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / "train" / "progress.json").write_text('{"progress": 0.4}')
+        while not told:
+            pass
+    assert set(told) == {(40, 100, "%")}
+
+
+def test_nothing_starts_against_the_decision(made: Features, tmp_path: Path) -> None:
+    with pytest.raises(DecisionError, match='a rule does it.*--override "reason"'):
+        trained(made, tmp_path, XGBoost(), decision=NO)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_labels_of_one_class_are_refused_before_anything_starts(made: Features, tmp_path: Path) -> None:
+    lonely = made.model_copy(update={"positives": {**made.positives, "train": 0}})
+    with pytest.raises(DataError, match="train part has .* both classes are needed"):
+        trained(lonely, tmp_path, XGBoost())
+
+
+def test_workers_that_cannot_meet_are_refused(made: Features, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="backend 'none'.*--train.workers 1"):
+        trained(made, tmp_path, LargeAmounts(), TrainConfig(workers=2))
+
+
+@pytest.mark.parametrize(
+    ("config", "backend", "cluster", "gpu", "cpus"),
+    [
+        (TrainConfig(), "torch", {"CPU": 4}, False, 1.0),
+        (TrainConfig(), "torch", {"CPU": 4, "GPU": 1}, True, 1.0),
+        (TrainConfig(), "lightgbm", {"CPU": 4, "GPU": 1}, False, 1.0),
+        (TrainConfig(workers=2), "torch", {"CPU": 4, "GPU": 1}, False, 1.0),
+        (TrainConfig(workers=2, gpu=True), "torch", {"CPU": 4, "GPU": 1}, True, 1.0),
+        (TrainConfig(gpu=False), "torch", {"CPU": 4, "GPU": 8}, False, 1.0),
+        (TrainConfig(workers=8), "xgboost", {"CPU": 4}, False, 0.5),
+        (TrainConfig(workers=2, cpus_per_worker=16), "xgboost", {"CPU": 64}, False, 16),
+    ],
+)
+def test_gpus_are_used_where_there_are_enough_of_them(
+    config: TrainConfig, backend: Any, cluster: dict[str, float], gpu: bool, cpus: float
+) -> None:
+    found = placement(config, backend, cluster)
+    assert found["num_workers"] == config.workers
+    assert found["use_gpu"] is gpu
+    assert found["resources_per_worker"] == {"CPU": cpus, **({"GPU": 1.0} if gpu else {})}
