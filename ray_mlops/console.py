@@ -3,7 +3,6 @@
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,6 @@ class StageLines:
         self._verbose = verbose
         self._bar: Progress | None = None
         self._stage = ""
-        self._began = time.monotonic()
 
     def started(self, stage: str) -> None:
         """Note the stage that begins; show a running clock on a terminal."""

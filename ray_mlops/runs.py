@@ -50,7 +50,8 @@ def save(run: Run, records: Sequence[store.Record], status: str, error: str = ""
     value = {"id": run.id, "recipe": run.recipe, "status": status, "error": error, "override": run.override}
     files.write_json(files.join(folder(run), "run.json"), {**value, "stages": stages})
     page = files.join(folder(run), "report.html")
-    files.write_text(page, run_page(stages))
+    subtitle = f"{run.recipe}, {status}" + (f", trained against the decision: {run.override}" if run.override else "")
+    files.write_text(page, run_page(stages, title=f"Run {run.id}", subtitle=subtitle, error=error))
     return page
 
 

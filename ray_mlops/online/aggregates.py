@@ -25,7 +25,7 @@ def total(values: Iterable[float]) -> float:
 
 
 def answer(plan: Plan, seen: Seen, states: list[EntityState | None]) -> list[float]:
-    """All window features of an event, in the order of `plan.window_names`; NaN where it has no such entity.
+    """All window features of an event, in the order of the definition; NaN where it has no such entity.
 
     `states` are per stream. The event itself may be among the rows or not.
     """

@@ -27,13 +27,13 @@ class LocalStore:
         read = [self._plan.read(event) for event in events]
         with self._shelf.transaction():
             answers = [steps.observe(self._plan, self._shelf, seen, self._clock) for seen in read]
-        return self._plan.features(events, answers)
+        return self._plan.features(read, answers)
 
     def peek(self, event: Event) -> Features:
         seen = self._plan.read(event)
         with self._shelf.transaction(write=False):
             features = answer(self._plan, seen, steps.states_of(self._plan, self._shelf, seen))
-        return self._plan.features([event], [features])[0]
+        return self._plan.features([seen], [features])[0]
 
     def label(self, event_id: int | str, value: float, time: Instant) -> bool:
         return self.label_many([(event_id, value, time)])[0]

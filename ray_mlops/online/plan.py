@@ -17,7 +17,7 @@ import numpy as np
 from ray_mlops.fraud.encoding import calendar_columns
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.windows import DAY_US, Aggregate, Window
-from ray_mlops.online.reading import entity_reader, entity_text, input_value, instant, key_reader, value_reader
+from ray_mlops.online.reading import entity_reader, entity_text, input_reader, instant, key_reader, value_reader
 
 LATENESS_US = DAY_US  # an event this much older than the newest of its entity still gets exact windows
 LABEL_WAIT_US = 180 * DAY_US  # where data say when labels arrived: how long after its event a label is waited for
@@ -59,12 +59,14 @@ class Stream:
 
 
 class Seen(NamedTuple):
-    """An event as the store reads it: `entities` and `values` are per stream; a null entity is None."""
+    """An event as the store reads it: `entities` and `values` are per stream, a null entity is None; `inputs` are those of
+    the definition."""
 
     id: int | str
     time: int
     entities: tuple[str | None, ...]
     values: tuple[tuple[float, ...], ...]
+    inputs: tuple[float | str | None, ...]
 
 
 class Plan:
@@ -74,7 +76,6 @@ class Plan:
         self.definition = definition
         self.streams = _streams(definition)
         self.width = sum(len(window.names()) for window in definition.windows)
-        self.window_names = tuple(name for window in definition.windows for name in window.names())
         self.labelled = tuple(s for s in self.streams if s.label is not None)
         self.digest = _digest(definition)
         self._key = key_reader(definition.data)
@@ -82,6 +83,7 @@ class Plan:
         self._groups = tuple(dict.fromkeys(stream.entities for stream in self.streams))
         self._place = tuple(self._groups.index(stream.entities) for stream in self.streams)
         self._entities = tuple(tuple((n, entity_reader(definition.data, n)) for n in g) for g in self._groups)
+        self._inputs = tuple((name, input_reader(definition.data, name)) for name in definition.inputs)
         self._values = tuple(tuple((n, value_reader(definition.data, n)) for n in s.columns) for s in self.streams)
 
     @property
@@ -105,21 +107,15 @@ class Plan:
         key, time = self._key(event.get(data.key)), instant(event.get(data.time), data.time)
         groups = [entity_text(event, readers) for readers in self._entities]
         values = tuple([tuple([read(event.get(name)) for name, read in columns]) for columns in self._values])
-        return Seen(key, time, tuple([groups[place] for place in self._place]), values)
+        inputs = tuple([read(event.get(name)) for name, read in self._inputs])
+        return Seen(key, time, tuple([groups[place] for place in self._place]), values, inputs)
 
-    def features(self, events: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
+    def features(self, read: Sequence[Seen], answers: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
         """Inputs, calendar parts and window features by name, for events and the window features computed of them."""
-        definition, data = self.definition, self.definition.data
-        inputs = [(n, str if data.column(n).type == "string" else float) for n in definition.inputs]
-        times = [instant(event[data.time], data.time) for event in events]
-        calendar = [self._calendar(time // _MINUTE_US) for time in times]
+        names = (*self.definition.inputs, *self.definition.computed)
         return [
-            {
-                **{name: input_value(event, name, kind) for name, kind in inputs},
-                **dict(zip(definition.calendar, parts, strict=True)),
-                **dict(zip(self.window_names, answer, strict=True)),
-            }
-            for event, parts, answer in zip(events, calendar, answers, strict=True)
+            dict(zip(names, (*seen.inputs, *self._calendar(seen.time // _MINUTE_US), *answer), strict=True))
+            for seen, answer in zip(read, answers, strict=True)
         ]
 
     def _calendar_of_minute(self, minute: int) -> tuple[float, ...]:

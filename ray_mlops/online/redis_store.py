@@ -36,10 +36,10 @@ _SCRIPTS = (lua.OBSERVE, lua.PEEK, lua.LABEL, lua.KNOWN, lua.EXTEND, lua.REMEMBE
 class RedisStore:
     """An `EntityStore` on a Redis server."""
 
-    def __init__(self, url: str, plan: Plan, *, prefix: str = "ray-mlops") -> None:
+    def __init__(self, url: str, plan: Plan) -> None:
         self.definition = plan.definition
         self._plan, self._lock, self._clock = plan, RLock(), Clock()
-        self._root = f"{prefix}:{{{plan.digest}}}:"
+        self._root = f"ray-mlops:{{{plan.digest}}}:"
         self._wire = Wire(url, _SCRIPTS)
         self._cache: OrderedDict[str, Cached] = OrderedDict()
         self._log_ttl = (plan.reach_us + 2 * LATENESS_US) // 1000
@@ -59,7 +59,7 @@ class RedisStore:
             self._wire.send(later)
             while len(self._cache) > CACHED_STATES:
                 self._cache.popitem(last=False)
-        return self._plan.features(events, answers)
+        return self._plan.features(read, answers)
 
     def peek(self, event: Event) -> Features:
         seen = self._plan.read(event)
@@ -68,7 +68,7 @@ class RedisStore:
             known = [part for stream, key in logs for part in self._known(stream, key)]
             reply = self._wire.script(lua.PEEK, [key for _, key in logs], known)
             states = self._caught_up(seen, reply)
-            return self._plan.features([event], [answer(self._plan, seen, states)])[0]
+            return self._plan.features([seen], [answer(self._plan, seen, states)])[0]
 
     def label(self, event_id: int | str, value: float, time: Instant) -> bool:
         return self.label_many([(event_id, value, time)])[0]

@@ -6,7 +6,7 @@ answer. It is in the operating system's hands at the commit, so a killed process
 to date from the log, not read again.
 """
 
-import time,os,fcntl
+import time
 from array import array
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
@@ -61,14 +61,11 @@ class SqliteShelf:
         with explained(path):
             self._db = connect(path, synchronous)
             self._db.executescript(SCHEMA.format(plan.digest))
-        self._gate=os.open(path+'-gate',os.O_RDWR|os.O_CREAT)
         self._checkpoints = Checkpoints(path)
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[None]:
         with self._lock, explained(self._path):
-            if write:
-                fcntl.flock(self._gate, fcntl.LOCK_EX)
             self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             counted = self.counts.copy()
             try:
@@ -77,7 +74,6 @@ class SqliteShelf:
                 if write:
                     self._flush()
                 self._db.execute("COMMIT")
-                fcntl.flock(self._gate, fcntl.LOCK_UN)
             except BaseException:
                 self.counts = counted
                 self._forget_changes()

@@ -1,7 +1,9 @@
 """What every store promises, each promise on each kind of store."""
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +140,8 @@ def test_an_event_of_nobody_has_no_windows(store: EntityStore) -> None:
         ({"id": None}, "id: None identifies no event"),
         ({"id": "seven"}, "id: 'seven'"),
         ({"id": 1 << 64}, "id: 18446744073709551616"),
+        ({"at": 1 << 62}, "at: 4611686018427387904"),
+        ({"shop": "\ud800"}, "shop: .* is not valid Unicode"),
         ({"at": "yesterday"}, "at: 'yesterday' is no time"),
         ({"amount": "ten"}, "amount: 'ten' is no number"),
         ({"card": "x"}, "card: 'x'"),
@@ -147,6 +151,29 @@ def test_what_cannot_be_read_is_named_and_records_nothing(store: EntityStore, wr
     with pytest.raises(DataError, match=named):
         store.observe_many([event(1, NOON), {**event(2, NOON), **wrong}])
     assert store.stats().events == 0
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+
+
+@given(
+    text_keys=st.booleans(),
+    events=st.lists(
+        st.fixed_dictionaries({}, optional=dict.fromkeys(("id", "at", "card", "shop", "city", "amount"), ANYTHING)),
+        max_size=3,
+    ),
+)
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_sent_is_read_or_refused(tmp_path: Path, text_keys: bool, events: list) -> None:
+    windows = (
+        Window(entity=("shop", "city"), value="city", spans=(1.0,), aggregates=("distinct",)),
+        Window(entity="card", value="amount", spans=(1.0,), aggregates=("mean", "std")),
+    )
+    store = open_store(f"sqlite:///{tmp_path}/entities.db", definition(*windows, text_keys=text_keys))
+    for sent in events:
+        with contextlib.suppress(DataError):
+            store.observe({"id": "e" if text_keys else 1, "at": NOON, **sent})
+    store.close()
 
 
 def test_labels_that_cannot_be_read(store: EntityStore) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ray_mlops.contract import ModelVersion
 from ray_mlops.errors import RegistryError, StorageError
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.registry import Registry
@@ -117,3 +118,18 @@ def test_a_registry_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database, and it is long enough to look like a header")
     with pytest.raises(StorageError, match="cannot open MLflow at sqlite"):
         Registry(default_uri(str(tmp_path))).names()
+
+
+def test_looking_into_a_registry_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    registry = Registry(default_uri(str(tmp_path)))
+    assert registry.names() == () and registry.versions("fraud") == () and registry.champion("fraud") is None
+    with pytest.raises(RegistryError, match="Nothing is registered yet"):
+        registry.version("fraud", "1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_is_what_stages_hand_on(registry: Registry, bundles: Iterator[Bundle]) -> None:
+    bundle = next(bundles)
+    artifact = registry.register("handed-on", bundle).artifact()
+    assert type(artifact) is ModelVersion
+    assert (artifact.uri, artifact.fingerprint, artifact.digest) == (bundle.uri, bundle.digest, bundle.digest)

@@ -91,9 +91,6 @@ def refused(answer: httpx.Response, status: int) -> dict[str, str]:
     return {problem["field"]: problem["message"] for problem in problems}
 
 
-# ---- good requests
-
-
 def test_one_transaction_gets_score_probability_decision_reasons_and_version(
     client: httpx.Client, served: Bundle
 ) -> None:
@@ -195,9 +192,6 @@ def test_the_documents_work_without_a_network(client: httpx.Client, url: str) ->
     body = client.get("/openapi.json").json()["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
     assert body["examples"]["one"]["value"] == GOOD
     assert client.post("/score", json=body["examples"]["batch"]["value"]).status_code == 200
-
-
-# ---- bad requests
 
 
 @pytest.mark.parametrize(("change", "field", "message"), bad_requests.FIELDS)

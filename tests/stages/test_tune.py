@@ -1,0 +1,121 @@
+"""Tune on Ray: the same winner every time, also after a kill; failures that are told; nothing against the decision."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_mlops.algorithms.boosting import XGBoost
+from ray_mlops.contract import Decision, Features, Run, Trials
+from ray_mlops.errors import DecisionError, TrainingError
+from ray_mlops.platform.search import Record
+from ray_mlops.stages import features as features_stage
+from ray_mlops.stages import tune
+from ray_mlops.stages.tune import TuneConfig
+from tests.planted import FEATURES, a_run, by_many_causes, clean_table, events
+from tests.stages.stepwise import Stepwise, steps
+
+YES = Decision(uri="", fingerprint="d", verdict="use_ml", reasons=("it pays",))
+NO = Decision(uri="", fingerprint="d", verdict="no_ml", reasons=("a rule does it",))
+CONFIG = TuneConfig(trials=6)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Features:
+    root = tmp_path_factory.mktemp("tune")
+    return features_stage.run(FEATURES, a_run(root, "features"), table=clean_table(events(by_many_causes), root))
+
+
+def tuned(made: Features, root: Path, algorithm: Any, config: TuneConfig = CONFIG, **other: Any) -> Trials:
+    run = Run(**{**vars(a_run(root, "tune", seed=3)), **other})
+    return tune.run(config, run, features=made, decision=YES, algorithm=algorithm)
+
+
+def log(trials: Trials) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(trials.log).read_text().splitlines()]
+
+
+def test_a_search_that_was_killed_goes_on_and_ends_the_same(made: Features, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    algorithm = Stepwise(diary=str(tmp_path))
+    first = tuned(made, tmp_path, algorithm, progress=lambda *step: told.append(step))
+    lines = log(first)
+    assert told == [(number, 6, "trials") for number in range(1, 7)]
+    assert [line["trial"] for line in lines] == list(range(6))
+    assert lines[0]["settings"] == {"rate": algorithm.rate}
+    assert {line["status"] for line in lines} == {"complete", "stopped"}
+    best = max((line for line in lines if line["value"] is not None), key=lambda line: line["value"])
+    assert (first.best, first.value, first.trials) == (best["settings"], best["value"], 6)
+    assert sorted(path.name for path in Path(first.uri).iterdir()) == ["trials", "trials.jsonl"]
+
+    # What a kill leaves behind: the journal of the trials that had ended, here all but two, and half a Tune folder.
+    for number in (2, 5):
+        (Path(first.uri) / "trials" / f"{number:05d}.json").unlink()
+    Path(first.log).unlink()
+    (Path(first.uri) / "tune").mkdir()
+    (Path(first.uri) / "tune" / "tuner.pkl").write_bytes(b"half a file")
+    (tmp_path / "steps").unlink()
+    again = tuned(made, tmp_path, algorithm)
+    assert again == first
+    for new, old in zip(log(again), lines, strict=True):
+        assert {**new, "seconds": 0} == {**old, "seconds": 0}
+    redone = {rate for rate, _, _ in steps(tmp_path)}
+    assert redone == {f"{lines[number]['settings']['rate']:.6f}" for number in (2, 5)}
+
+
+def test_a_boosting_search_ends_not_below_the_algorithm_as_it_is(made: Features, tmp_path: Path) -> None:
+    algorithm = XGBoost(rounds=20)
+    trials = tuned(made, tmp_path, algorithm, TuneConfig(trials=4, search="random", scheduler="none", metric="roc_auc"))
+    lines = log(trials)
+    assert [line["status"] for line in lines] == ["complete"] * 4
+    assert trials.value == max(line["value"] for line in lines) >= lines[0]["value"]
+    assert set(trials.best) == set(algorithm.space())
+    assert len(lines[0]["curve"]) == 10
+
+
+def test_a_search_without_a_single_value_says_why(made: Features, tmp_path: Path) -> None:
+    algorithm = Stepwise(fatal=2, fate="always", diary=str(tmp_path))
+    with pytest.raises(TrainingError, match="none of 2 trials came to a value: ValueError: the stars were not right"):
+        tuned(made, tmp_path, algorithm, TuneConfig(trials=2))
+
+
+def test_no_trials_keep_the_algorithm_as_it_is(made: Features, tmp_path: Path) -> None:
+    trials = tuned(made, tmp_path, XGBoost(), TuneConfig(trials=0))
+    assert (trials.algorithm, trials.best, trials.trials, trials.log) == ("xgboost", {}, 0, "")
+    assert not (tmp_path / "runs" / "tune").exists()
+
+
+def test_nothing_starts_against_the_decision(made: Features, tmp_path: Path) -> None:
+    run = a_run(tmp_path, "tune")
+    with pytest.raises(DecisionError, match='a rule does it.*--override "reason"'):
+        tune.run(CONFIG, run, features=made, decision=NO, algorithm=XGBoost())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_override_is_recorded(made: Features, tmp_path: Path) -> None:
+    run = Run(**{**vars(a_run(tmp_path, "tune")), "override": "for the demo"})
+    tune.run(TuneConfig(trials=0), run, features=made, decision=NO, algorithm=XGBoost())
+    assert json.loads((tmp_path / "runs" / "tune" / "override.json").read_text())["override"] == "for the demo"
+
+
+def record(number: int, value: float | None, curve: list[float], error: str = "") -> Record:
+    return Record(number, {}, curve, value, error=error)
+
+
+def test_the_earlier_of_equals_wins_and_out_of_time_the_one_that_came_furthest() -> None:
+    assert tune._best([record(0, 0.4, []), record(1, 0.5, []), record(2, 0.5, [])], CONFIG).number == 1
+    assert tune._best([record(0, None, [0.9]), record(1, None, [0.1, 0.2]), record(2, None, [0.1, 0.3])], CONFIG).number == 2
+    with pytest.raises(TrainingError, match="nothing was reported within 30 minutes"):
+        tune._best([record(0, None, [])], CONFIG)
+
+
+def test_training_rows_are_thinned_evenly_in_time(made: Features) -> None:
+    source = tune.Source.of(made)
+    whole, validation = tune._parts(source, 1_000_000)
+    thinned, same = tune._parts(source, 1000)
+    assert len(whole.labels) == made.rows["train"]
+    assert len(thinned.labels) == 1000
+    assert len(same.labels) == len(validation.labels) == made.rows["validation"]
+    assert math.isclose(thinned.features.mean(), whole.features.mean(), rel_tol=0.1)
