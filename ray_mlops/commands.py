@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, ModelVersion, Run, StageName
+from ray_mlops.errors import EndpointError
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store
 from ray_mlops.stages import deploy as deploy_stage
@@ -42,6 +43,7 @@ def lifecycle(
     finally:
         runtime.disconnect()
     page = runs.save(run, records, "done")
+    runs.track(run, config, records)
     _where(records, page)
     return records
 
@@ -116,6 +118,8 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool =
 
 def undeploy(root: str, name: str) -> None:
     """Take an endpoint down."""
+    if not runtime.is_up():
+        raise EndpointError(f"no endpoint is called {name!r}: no cluster is running here, and RAY_ADDRESS is not set")
     runtime.connect()
     try:
         deploy_stage.undeploy(name)

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from ray_mlops.contract import Progress, Run, no_progress
+from ray_mlops.contract import Evaluation, Progress, Run, no_progress
 from ray_mlops.errors import ConfigError
 from ray_mlops.pipeline import Config
-from ray_mlops.platform import files, store
+from ray_mlops.platform import files, store, tracking
 
 DEFAULT_ROOT = "mlops"
 
@@ -53,6 +53,21 @@ def save(run: Run, records: Sequence[store.Record], status: str, error: str = ""
     subtitle = f"{run.recipe}, {status}" + (f", trained against the decision: {run.override}" if run.override else "")
     files.write_text(page, run_page(stages, title=f"Run {run.id}", subtitle=subtitle, error=error))
     return page
+
+
+def track(run: Run, config: Config, records: Sequence[store.Record]) -> None:
+    """Enter the run into MLflow: settings, figures and the fingerprint of every stage. A run that only reused what
+    was there left no news, and is not entered."""
+    if all(record.status == "reused" for record in records):
+        return
+    tracker = tracking.MlflowTracker(run)
+    tracker.parameters(config.model_dump(mode="json"))
+    tracker.tags({record.stage: record.artifact.fingerprint for record in records})
+    tracker.metrics({f"seconds.{record.stage}": record.seconds for record in records})
+    for record in records:
+        if isinstance(record.artifact, Evaluation):
+            tracker.metrics(record.artifact.metrics)
+    tracker.finish("FINISHED")
 
 
 def known(root: str) -> list[dict[str, Any]]:

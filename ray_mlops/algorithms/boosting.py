@@ -44,7 +44,6 @@ class XGBoost(Frozen):
             "learning_rate": Uniform(low=0.03, high=0.3, log=True),
             "max_depth": Uniform(low=3, high=8, integer=True),
             "min_child_weight": Uniform(low=1, high=30, log=True),
-            "colsample": Uniform(low=0.7, high=1.0),
             "reg_lambda": Uniform(low=0.1, high=30, log=True),
         }
 
@@ -57,21 +56,20 @@ class XGBoost(Frozen):
         train = xgboost.QuantileDMatrix(finite(features), labels, max_bin=self.max_bin, nthread=worker.threads)
         validation = xgboost.DMatrix(finite(judged), truth, nthread=worker.threads)
         watch = Watch(worker, truth, self.rounds, patience=self.patience)
-        before = self.load(worker.resume).booster if worker.resume else None
+        booster, saved = None, self.load(worker.resume).booster if worker.resume else None
         while not watch.stopped:
-            # Each stretch starts from a saved model and a seed of its own, so that a resumed fit, which has nothing
-            # else to start from, draws the same rows and columns and ends with the same trees.
-            parameters = {**self._parameters(worker), "seed": worker.seed + watch.done}
-            booster = xgboost.Booster(parameters, [train, validation])
-            if before is not None:
-                booster.load_model(before.save_raw("ubj"))
+            if booster is None or min(self.subsample, self.colsample) < 1:
+                # Draws: each stretch starts from the saved trees and a seed of its own, as a resumed fit has to.
+                booster = xgboost.Booster({**self._parameters(worker), "seed": worker.seed + watch.done}, [train, validation])
+                if saved is not None:
+                    booster.load_model(saved.save_raw("ubj"))
             for tree in range(watch.done, watch.due):
                 booster.update(train, tree)
             watch.judge(booster.predict(validation))
             watch.report(XGBoostModel(booster).save)
-            before = booster
-        assert before is not None
-        return XGBoostModel(before[: watch.best_step] if self.patience else before)
+            saved = booster
+        assert saved is not None
+        return XGBoostModel(saved[: watch.best_step] if self.patience else saved)
 
     def load(self, path: str) -> "XGBoostModel":
         """Read what the model saved."""
@@ -148,7 +146,6 @@ class LightGBM(Frozen):
             "learning_rate": Uniform(low=0.03, high=0.2, log=True),
             "num_leaves": Uniform(low=7, high=63, log=True, integer=True),
             "min_data_in_leaf": Choice(values=(5, 20, 50, 100, 200)),
-            "colsample": Uniform(low=0.7, high=1.0),
             "reg_lambda": Uniform(low=1, high=100, log=True),
         }
 
@@ -162,21 +159,26 @@ class LightGBM(Frozen):
         watch = Watch(worker, truth, self.rounds, patience=self.patience)
         parameters = self._parameters(worker)
         train = lightgbm.Dataset(finite(features), labels, params=parameters, free_raw_data=False)
-        booster = self.load(worker.resume).booster if worker.resume else None
+        booster, saved = None, self.load(worker.resume).booster if worker.resume else None
         connected: list[lightgbm.Booster] = []
         while not watch.stopped:
-            # As with XGBoost: stretches with seeds of their own, so that a resumed fit ends with the same trees.
-            seeds = {"bagging_seed": worker.seed + watch.done, "feature_fraction_seed": worker.seed + watch.done}
-            # The first booster opens the connections to the other workers, and closes them when it is gone.
-            network = {} if connected else worker.network
-            settings = {**parameters, **seeds, **network}
-            booster = lightgbm.train(settings, train, watch.due - watch.done, init_model=booster)
-            connected = connected or [booster]
+            rounds = watch.due - watch.done
+            if booster is None or min(self.subsample, self.colsample) < 1:
+                # Draws: each stretch starts from the saved trees and seeds of its own, as a resumed fit has to. The
+                # first booster opens the connections to the other workers, and would close them if it were gone.
+                seeds = {"bagging_seed": worker.seed + watch.done, "feature_fraction_seed": worker.seed + watch.done}
+                settings = {**parameters, **seeds, **({} if connected else worker.network)}
+                booster = lightgbm.train(settings, train, rounds, init_model=saved, keep_training_booster=True)
+                connected = connected or [booster]
+            else:
+                for _ in range(rounds):
+                    booster.update()
             watch.judge(np.asarray(booster.predict(judged, num_threads=worker.threads)))
             watch.report(LightGBMModel(booster).save)
-        assert booster is not None
+            saved = booster
+        assert saved is not None
         rounds = watch.best_step if self.patience else -1
-        return LightGBMModel(lightgbm.Booster(model_str=booster.model_to_string(num_iteration=rounds)))
+        return LightGBMModel(lightgbm.Booster(model_str=saved.model_to_string(num_iteration=rounds)))
 
     def load(self, path: str) -> "LightGBMModel":
         """Read what the model saved."""

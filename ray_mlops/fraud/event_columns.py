@@ -18,37 +18,46 @@ Arrival = Callable[[Window], str | None]  # names the column that says when the 
 
 @dataclass(frozen=True)
 class Columns:
-    """One entry a row: times in microseconds, numbers ordered as the keys are, and by column name the values (float64,
-    NaN is missing), codes of values that only get counted (int32, -1 is missing) and the times at which late values
-    arrived (microseconds, `NEVER` is not yet)."""
+    """One entry a row: times in microseconds, numbers ordered as the keys are (None where the rows are in the order of
+    (time, key) already), and by column name the values (float64, NaN is missing), codes of values that only get counted
+    (int32, -1 is missing) and the times at which late values arrived (microseconds, `NEVER` is not yet)."""
 
     times: np.ndarray
-    keys: np.ndarray
+    keys: np.ndarray | None
     values: Mapping[str, np.ndarray]
     codes: Mapping[str, np.ndarray]
     arrivals: Mapping[str, np.ndarray]
 
     @classmethod
     def of(cls, windows: Sequence[Window], table: pa.Table, *, key: str, time: str, arrival: Arrival) -> "Columns":
+        from ray_mlops.fraud import window_order as order
+
         values, codes, arrivals = {}, {}, {}
         for window in windows:
             name = window.value
             if name is None:
                 continue
             if (numeric := _is_numeric(table[name].type)) and name not in values:
-                numbers = encode_numbers(table[name])
-                values[name] = np.where(np.isfinite(numbers), numbers, np.nan)
+                values[name] = _finite(encode_numbers(table[name]))
             if name not in codes and (not numeric or "distinct" in window.aggregates):
                 codes[name] = _encode(table[name])
             if label_time := arrival(window):
                 arrivals[name] = _known_times(table[label_time])
-        return cls(integer_times(table[time]), _sortable(table[key]), values, codes, arrivals)
+        times, keys = integer_times(table[time]), _sortable(table[key])
+        return cls(times, None if order.is_ordered(times, keys) else keys, values, codes, arrivals)
+
+    def read_by(self, windows: Sequence[Window]) -> "Columns":
+        """The columns which some of the windows read."""
+        names = {window.value for window in windows}
+        groups = (self.values, self.codes, self.arrivals)
+        read = ({name: column for name, column in group.items() if name in names} for group in groups)
+        return Columns(self.times, self.keys, *read)
 
     def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> "Columns":
         """The same columns, each one changed."""
         groups = (self.values, self.codes, self.arrivals)
         changed = ({name: change(column) for name, column in group.items()} for group in groups)
-        return Columns(change(self.times), change(self.keys), *changed)
+        return Columns(change(self.times), None if self.keys is None else change(self.keys), *changed)
 
 
 def encode_entities(columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, int]:
@@ -78,6 +87,11 @@ def _encode(column: pa.ChunkedArray) -> np.ndarray:
         column = pc.add(column, 0.0)  # minus zero is zero
     encoded = column.combine_chunks().dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+
+
+def _finite(numbers: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(numbers)
+    return numbers if finite.all() else np.where(finite, numbers, np.nan)
 
 
 def _sortable(keys: pa.ChunkedArray) -> np.ndarray:

@@ -37,7 +37,7 @@ def roll(
     for entities in dict.fromkeys(window.entities for window in windows):
         own = [window for window in windows if window.entities == entities]
         codes, groups = encode_entities([table[name] for name in entities])
-        blocks = roll_entity(own, columns, codes, groups, threads)
+        blocks = roll_entity(own, columns.read_by(own), codes, groups, threads)
         features.update(zip((name for window in own for name in window.names()), blocks, strict=True))
     return features
 
@@ -50,14 +50,13 @@ def roll_entity(
     from ray_mlops.fraud.window_part import Part
 
     deal = _Deal.of(codes, groups)
-    ordered = order.is_ordered(columns.times, columns.keys)
     dealt_codes, dealt = deal.deal(codes), columns.mapped(deal.deal)
     outputs = [np.empty(len(codes)) for window in windows for _ in window.names()]
 
     def work(place: tuple[slice, int, int]) -> None:
         where, first, count = place
         rows, starts = order.group_rows(dealt_codes[where], first, count)
-        part = Part.of(dealt.mapped(lambda column: column[where]), rows, starts, ordered=ordered)
+        part = Part.of(dealt.mapped(lambda column: column[where]), rows, starts)
         features = (column for window in windows for column in part.features(window))
         for output, column in zip(outputs, features, strict=True):
             order.put(output[where], part.rows, column)

@@ -47,9 +47,9 @@ class Part:
     lines: dict[tuple[str | None, int], Line] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, columns: Columns, rows: np.ndarray, starts: np.ndarray, *, ordered: bool) -> "Part":
-        """`rows` brings the columns together by entity; unless they are `ordered`, it is sorted inside each one."""
-        if not ordered:
+    def of(cls, columns: Columns, rows: np.ndarray, starts: np.ndarray) -> "Part":
+        """`rows` brings the columns together by entity."""
+        if columns.keys is not None:
             order.sort_groups(rows, starts, columns.times, columns.keys)
         return cls(rows, starts, columns.mapped(lambda column: order.take(column, rows)))
 

@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 
+import numpy as np
+
 from ray_mlops.fraud.windows import FLAT, Aggregate, old_edge
 from ray_mlops.online.cells import NOTHING, Cells, Moments
 from ray_mlops.online.plan import Plan, Program, Seen, Stream
@@ -74,18 +76,20 @@ class Steps:
         assert self.moments is not None
         return [*self.moments.high[self.start : self.end], *self.moments.low[self.start : self.end]]
 
-    def distances(self, mean: float) -> list[float]:
-        """Terms of the squared distances from the mean of the whole window."""
+    def squares(self, mean: float) -> float:
+        """The sum of the squared distances from the mean of the whole window; no term is negative."""
         assert self.moments is not None
         m, part = self.moments, slice(self.start, self.end)
-        steps = zip(m.count[part], m.high[part], m.low[part], strict=True)
-        return [*m.squares[part], *(n * ((high + low) / n - mean) ** 2 for n, high, low in steps if n)]
+        counts = np.frombuffer(m.count, np.int64)[part]
+        totals = np.frombuffer(m.high)[part] + np.frombuffer(m.low)[part]
+        gaps = totals / np.maximum(counts, 1) - mean
+        return float(np.sum(np.frombuffer(m.squares)[part] + counts * gaps * gaps))
 
     def filled(self, name: str) -> list[float]:
         """One figure per step that has values."""
         assert self.moments is not None
         counts, figures = self.moments.count, getattr(self.moments, name)
-        return [figures[i] for i in range(self.start, self.end) if counts[i]]
+        return [figures[step] for step in range(self.start, self.end) if counts[step]]
 
     def newest(self) -> tuple[int, float]:
         """Time and value of the newest event; (`NOTHING`, NaN) where there is none."""
@@ -152,8 +156,8 @@ class Rows:
             return 0.0
         mean = self.mean()
         gaps = [value - mean for value in self.held]
-        terms = [gap * gap for gap in gaps]
-        variance = total((*terms, *self.steps.distances(mean)) if self.steps else terms) / self.rows
+        squares = total(gap * gap for gap in gaps)
+        variance = (squares + self.steps.squares(mean) if self.steps else squares) / self.rows
         spread = math.sqrt(variance)
         return spread if spread >= FLAT * math.sqrt(variance + mean * mean) else 0.0
 

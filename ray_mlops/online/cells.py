@@ -5,6 +5,7 @@ same grid, so a window holds whole steps. Each value column keeps its moments pe
 """
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
@@ -23,15 +24,9 @@ class Moments:
     __slots__ = (*INTEGERS, *DOUBLES)
 
     def __init__(self) -> None:
-        self.count: list[int] = []
-        self.newest: list[int] = []
-        self.time: list[int] = []
-        self.high: list[float] = []
-        self.low: list[float] = []
-        self.squares: list[float] = []
-        self.least: list[float] = []
-        self.most: list[float] = []
-        self.last: list[float] = []
+        self.count, self.newest, self.time = array("q"), array("q"), array("q")
+        self.high, self.low, self.squares = array("d"), array("d"), array("d")
+        self.least, self.most, self.last = array("d"), array("d"), array("d")
 
     def open(self, step: int) -> None:
         empty = (0, NOTHING, NOTHING, 0.0, 0.0, 0.0, math.inf, -math.inf, math.nan)
@@ -78,16 +73,14 @@ class Cells:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.ends: list[int] = []
-        self.newest: list[int] = []
-        self.rows: list[int] = []
+        self.ends, self.newest, self.rows = array("q"), array("q"), array("q")
         self.columns = [Moments() for _ in stream.columns]
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def lists(self) -> list[tuple[Any, str, str]]:
-        """Where every list lives, in a fixed order: (owner, attribute, `q` for integers or `d` for doubles)."""
+    def arrays(self) -> list[tuple[Any, str, str]]:
+        """Where every array lives, in a fixed order: (owner, attribute, `q` for integers or `d` for doubles)."""
         found: list[tuple[Any, str, str]] = [(self, name, "q") for name in self.INTEGERS]
         for moments in self.columns:
             found += [(moments, name, "q") for name in Moments.INTEGERS]
@@ -121,7 +114,7 @@ class Cells:
         """Forget the steps that ended by `limit`."""
         gone = bisect_right(self.ends, limit)
         if gone:
-            for owner, name, _ in self.lists():
+            for owner, name, _ in self.arrays():
                 del getattr(owner, name)[:gone]
 
     def span(self, edge: int, until: int) -> tuple[int, int]:

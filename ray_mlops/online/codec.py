@@ -122,7 +122,7 @@ def pack(state: EntityState) -> bytes:
     parts.append(_bytes(state.keys) if isinstance(state.keys, array) else _pack_texts(state.keys))
     parts.extend(_bytes(column) for column in state.columns)
     if cells:
-        parts.extend(_bytes(array(kind, getattr(owner, name))) for owner, name, kind in cells.lists())
+        parts.extend(_bytes(getattr(owner, name)) for owner, name, _ in cells.arrays())
     return b"".join(parts)
 
 
@@ -139,8 +139,8 @@ def unpack(stream: Stream, data: bytes) -> EntityState:
     state.keys = reader.texts(rows) if stream.text_keys else reader.numbers("q", rows)
     state.columns = [reader.numbers("d", rows) for _ in stream.columns]
     if state.cells is not None:
-        for owner, name, kind in state.cells.lists():
-            setattr(owner, name, reader.numbers(kind, steps).tolist())
+        for owner, name, kind in state.cells.arrays():
+            setattr(owner, name, reader.numbers(kind, steps))
     return state
 
 

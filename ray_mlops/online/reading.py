@@ -115,6 +115,8 @@ def entity_text(event: Mapping[str, Any], readers: Sequence[tuple[str, Callable[
             return None
         try:
             parts.append(read(value))
+        except DataError:
+            raise
         except (TypeError, ValueError, OverflowError):
             raise DataError(f"{name}: {_short(value)} is not of the column's type.") from None
     return parts[0] if len(parts) == 1 else joined(parts)

@@ -86,6 +86,12 @@ def _quiet(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
+def is_up() -> bool:
+    """Whether there is a cluster to connect to without starting one."""
+    record = _record()
+    return bool(os.environ.get("RAY_ADDRESS")) or (record is not None and _listens(record["address"]))
+
+
 def disconnect() -> None:
     """Leave the cluster, and stop it when it is our own and neither an endpoint nor another command uses it."""
     ray = sys.modules.get("ray")

@@ -7,9 +7,9 @@ proof that the stage finished. A stage that died leaves files nobody refers to, 
 
 import ast
 import hashlib
-import importlib.util
 import inspect
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +23,7 @@ from ray_mlops.contract import Artifact, Run, StageName
 from ray_mlops.platform import files
 
 Stage = Callable[..., Artifact]
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -145,30 +146,39 @@ def _closure(module: str) -> set[str]:
     found, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found and _file(name):
             found.add(name)
             waiting.extend(_imports(name))
     return found
 
 
 def _imports(module: str) -> Iterator[str]:
+    """What a module imports of ours, also inside functions; read from its text, since importing would run it."""
     for node in ast.walk(ast.parse(_source(module))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("ray_mlops."))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray_mlops":
-            yield str(node.module)
-            candidates = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (name for name in candidates if importlib.util.find_spec(str(node.module)) and _is_module(name))
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # the parent is a module, not a package: the name is an attribute
-        return False
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _source(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None, module
-    return Path(spec.origin).read_text()
+    path = _file(module)
+    return path.read_text() if path else ""
+
+
+def _file(module: str) -> Path | None:
+    """The file of one of our modules; None for anything else."""
+    package, *parts = module.split(".")
+    if package != _PACKAGE.name:
+        return _foreign_file(module)
+    place = _PACKAGE.joinpath(*parts)
+    candidates = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _foreign_file(module: str) -> Path | None:
+    """The file of a user's stage, which is loaded; the libraries it imports do not count as its code."""
+    loaded = sys.modules.get(module)
+    path = getattr(loaded, "__file__", None)
+    return Path(path) if path and "site-packages" not in path and not path.startswith(sys.base_prefix) else None

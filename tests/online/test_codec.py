@@ -24,7 +24,7 @@ def stream(*, text_keys: bool, label_time: bool, resolution: float) -> Stream:
 
 
 def content(state: EntityState) -> list[Any]:
-    cells = [] if state.cells is None else [list(getattr(owner, name)) for owner, name, _ in state.cells.lists()]
+    cells = [] if state.cells is None else [list(getattr(owner, name)) for owner, name, _ in state.cells.arrays()]
     arrays = [list(part) for part in (state.at, state.times, state.keys, *state.columns)]
     return [repr(part) for part in (*arrays, *cells, state.settled)]
 
