@@ -81,12 +81,12 @@ def lifecycle(config: Config, run: Run) -> Generator[Step, Any, None]:
         config.evaluate,
         {**study, "trained": trained},
         # The comparison is with the champion of that moment; an unchanged run must not be judged against itself.
-        context={"champion": _champion(config, run)},
+        context=lambda: {"champion": _champion(config, run)},
     )
     version = yield Step(
         "register", register.run, config.register, {**study, "trained": trained, "evaluation": evaluation}
     )
-    served = _champion(config, run) or version
+    served = _served(config, run, version)
     endpoint = yield Step("deploy", deploy.run, config.deploy, {"version": served}, valid=deploy.is_live)
     yield Step(
         "monitor",
@@ -95,6 +95,12 @@ def lifecycle(config: Config, run: Run) -> Generator[Step, Any, None]:
         {"endpoint": endpoint, "version": served},
         identity=monitor.identity(endpoint),
     )
+
+
+def _served(config: Config, run: Run, version: ModelVersion) -> ModelVersion:
+    """The champion. While the endpoint answers with the version just registered, the registry need not be asked."""
+    live = deploy.live_endpoint(run.root, config.deploy.name or version.name)
+    return version if live and live.digest == version.digest else _champion(config, run) or version
 
 
 def _champion(config: Config, run: Run) -> ModelVersion | None:

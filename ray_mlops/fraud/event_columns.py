@@ -1,7 +1,7 @@
 """The columns that windows read, out of an Arrow table and as flat numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,8 @@ class Columns:
                 codes[name] = _encode(table[name])
             if label_time := arrival(window):
                 arrivals[name] = _known_times(table[label_time])
-        times, keys = integer_times(table[time]), _sortable(table[key])
-        return cls(times, None if order.is_ordered(times, keys) else keys, values, codes, arrivals)
+        columns = cls(integer_times(table[time]), _sortable(table[key]), values, codes, arrivals).mapped(_writable)
+        return replace(columns, keys=None) if order.is_ordered(columns.times, columns.keys) else columns
 
     def read_by(self, windows: Sequence[Window]) -> "Columns":
         """The columns which some of the windows read."""
@@ -86,7 +86,12 @@ def _encode(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_floating(column.type):
         column = pc.add(column, 0.0)  # minus zero is zero
     encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return _writable(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False))
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """Numba would compile everything once more for the read-only arrays that Arrow lends."""
+    return np.require(array, requirements="W")
 
 
 def _finite(numbers: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class Step:
     """One stage about to run.
 
     `upstream` are the named arguments it reads and `identity` stands for input from outside (the content of source
-    files): both enter the fingerprint; `context` are arguments that do not. An artifact that is no longer `valid` (an
+    files): both enter the fingerprint; `context` makes arguments that do not, when the stage really runs. An artifact that is no longer `valid` (an
     endpoint that went down) is made again.
     """
 
@@ -40,7 +40,7 @@ class Step:
     config: BaseModel
     upstream: Mapping[str, Any] = field(default_factory=dict)
     identity: str = ""
-    context: Mapping[str, Any] = field(default_factory=dict)
+    context: Callable[[], Mapping[str, Any]] = dict
     valid: Callable[[Any], bool] = lambda artifact: True
 
 
@@ -77,7 +77,9 @@ def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None
         return saved
     before()
     started = time.monotonic()
-    artifact = step.stage(step.config, replace(run, uri=uri, fingerprint=fingerprint), **step.upstream, **step.context)
+    artifact = step.stage(
+        step.config, replace(run, uri=uri, fingerprint=fingerprint), **step.upstream, **step.context()
+    )
     seconds = time.monotonic() - started
     value = {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": inputs}
     files.write_json(manifest, value)

@@ -14,7 +14,7 @@ from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
 from ray_mlops.serving.replica import Settings
 
-__all__ = ["DeployConfig", "is_live", "run", "undeploy"]
+__all__ = ["DeployConfig", "is_live", "live_endpoint", "run", "undeploy"]
 
 
 class DeployConfig(Frozen):
@@ -65,6 +65,13 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     )
     files.write_json(files.join(run.root, "endpoints", name, "endpoint.json"), endpoint.model_dump(mode="json"))
     return endpoint
+
+
+def live_endpoint(root: str, name: str) -> Endpoint | None:
+    """The endpoint of a name that was deployed last from a run root, if it answers."""
+    path = files.join(root, "endpoints", name, "endpoint.json")
+    endpoint = Endpoint.model_validate(files.read_json(path)) if files.exists(path) else None
+    return endpoint if endpoint and is_live(endpoint) else None
 
 
 def _backfill(url: str, definition: FeatureDefinition, bundle: str, run: Run) -> None:
