@@ -41,7 +41,13 @@ def call(*arguments: str, timeout_s: float = 240, **extra: str) -> subprocess.Co
 def call_until(stage: str, number: signal.Signals, delay_s: float, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command and send it a signal `delay_s` after `stage` has begun; waits for its end."""
     process = subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A test runner in the background ignores Ctrl-C, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no thread runs yet
     )
     timer = threading.Timer(240, process.kill)
     timer.start()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,25 +21,30 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A head node of its own with the job server on; it ends with this test."""
-    script = "import ray, sys, time; ray.init(num_cpus=4, include_dashboard=True, dashboard_port=int(sys.argv[1]), log_to_driver=False); time.sleep(900)"
-    port = free_port()
-    environment = {
-        **os.environ,
-        **SETTINGS,
-        "RAY_AUTH_MODE": "disabled",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
+def job_server() -> Iterator[str]:
+    """A head node of its own with the job server on, all ports its own; it ends with this test."""
+    ports = {name: free_port() for name in ("port", "dashboard-port", "dashboard-agent-listen-port")}
+    temp_dir = tempfile.mkdtemp(prefix="rj-")  # short: the paths of Ray's sockets lie below it
+    ray = str(Path(sys.executable).parent / "ray")
+    command = [ray, "start", "--head", "--block", "--num-cpus=4", f"--temp-dir={temp_dir}", "--disable-usage-stats"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, **SETTINGS, "RAY_AUTH_MODE": "disabled", "PATH": path}
     environment.pop("RAY_ADDRESS", None)
-    head = subprocess.Popen([sys.executable, "-c", script, str(port)], env=environment, stdin=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    head = subprocess.Popen(
+        [*command, *(f"--{name}={port}" for name, port in ports.items())],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{ports['dashboard-port']}"
     try:
         _wait_for(f"{address}/api/version")
+        _wait_for(f"http://127.0.0.1:{ports['dashboard-agent-listen-port']}/api/local_raylet_healthz")
         yield address
     finally:
         head.terminate()
-        head.wait(timeout=30)
+        head.wait(timeout=60)
+        shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def _wait_for(url: str) -> None:

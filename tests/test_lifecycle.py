@@ -1,5 +1,6 @@
 """The product as a person uses it: one command to a live endpoint, and all that can be done with it afterwards."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,12 +14,13 @@ CLAIMS = str(Path(__file__).parent / "recipes" / "vehicle_claims.py")
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> str:
-    """A root in which the tiny recipe has run once."""
+def root(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Iterator[str]:
+    """A root in which the tiny recipe has run once; its endpoint goes with the module."""
     root = str(tmp_path_factory.mktemp("root"))
     done = lifecycle.call("run", lifecycle.TINY, "--root", root)
     assert done.returncode == 0, done.stdout + done.stderr
-    return root
+    yield root
+    lifecycle.call("undeploy", "tiny", "--root", root)
 
 
 def test_one_command_leaves_a_model_that_answers(root: str) -> None:
@@ -76,9 +78,7 @@ def test_files_are_scored_and_versions_administered(root: str, tmp_path: Path) -
     assert lifecycle.call("undeploy", "tiny", "--root", root).returncode == 0
 
 
-def test_real_claims_need_no_model_and_an_override_is_recorded(
-    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_claims_need_no_model_and_an_override_is_recorded(tmp_path: Path, shared_data: Path) -> None:
     root = str(tmp_path)
     source = f"ingest.sources.0.path={shared_data}/vehicle_claims/claims.parquet"
     arguments = ("run", CLAIMS, "--root", root, "-s", source, "-s", "tune.trials=2", "--to", "register")

@@ -45,3 +45,4 @@ class Capture:
         """Give the file back."""
         with self._lock:
             os.close(self._file)
+            self._file = -1  # the number may soon belong to another file

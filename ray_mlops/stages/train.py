@@ -1,6 +1,7 @@
 """train: fit an algorithm with Ray Train, on one worker or many, on CPUs or GPUs, with the same code."""
 
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -120,13 +121,25 @@ def _fit(job: _Job, run: Run) -> dict[str, float]:
         ),
     )
     try:
-        metrics = trainer.fit().return_value
+        with _interruptible():
+            metrics = trainer.fit().return_value
     except train.TrainingFailedError as error:
         raise TrainingError(_reason(error, place)) from error
     assert metrics is not None
     files.remove(files.join(run.uri, _TRAIN))
-    files.remove(files.join(run.uri, _PROGRESS))
     return metrics
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be an interrupt: Ray takes the signal over, stops its workers, calls `sys.exit`, and keeps it for good."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _backend(backend: Backend) -> Any:
@@ -256,3 +269,4 @@ def _watched(run: Run) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+        files.remove(path)

@@ -1,6 +1,7 @@
 """A command stopped or killed in any stage loses nothing: the next one goes on and ends with the same model."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ from ray_mlops.contract import STAGES
 from tests import lifecycle
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(autouse=True)
+def no_endpoint_left(ray_session: None) -> Iterator[None]:
+    """Whatever a failed test deployed is gone before the next one needs the port."""
+    yield
+    lifecycle.call("undeploy", "tiny")
 
 
 def test_stopped_and_killed_in_each_stage_the_result_is_the_undisturbed_one(tmp_path: Path) -> None:
@@ -28,4 +36,3 @@ def test_stopped_and_killed_in_each_stage_the_result_is_the_undisturbed_one(tmp_
     for stage, identity in (("ingest", "snapshot"), ("clean", "snapshot"), ("register", "digest")):
         assert lifecycle.artifact(first, stage)[identity] == lifecycle.artifact(second, stage)[identity], stage
     assert lifecycle.artifact(first, "evaluate")["metrics"] == lifecycle.artifact(second, "evaluate")["metrics"]
-    lifecycle.call("undeploy", "tiny", "--root", disturbed)

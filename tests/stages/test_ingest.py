@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -117,7 +118,8 @@ def test_a_transform_is_applied_and_changes_the_content(run: Run, rows: pa.Table
 
 def test_append_keeps_the_rows_and_the_old_snapshot(run: Run, rows: pa.Table, tmp_path: Path) -> None:
     old = read(run, as_parquet(rows.slice(0, 100), tmp_path / "a.parquet"))
-    both = read(run, as_parquet(rows.slice(100), tmp_path / "b.parquet"), mode="append")
+    later = replace(run, fingerprint="later")
+    both = read(later, as_parquet(rows.slice(100), tmp_path / "b.parquet"), mode="append")
     assert both.rows == rows.num_rows and tables.load(both).num_rows == rows.num_rows
     assert both.snapshot == read(run, SMALL).snapshot != old.snapshot
     assert tables.load(old).num_rows == old.rows == 100
