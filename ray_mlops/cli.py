@@ -28,6 +28,7 @@ Set = Annotated[list[str], typer.Option("--set", "-s", help="change a field: -s 
 Override = Annotated[str, typer.Option(help="train although the decision is not use_ml; the reason is recorded")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="show Ray's logs")]
 ROOT = "mlops"
+_STOPPED = 130
 
 
 @app.command()
@@ -162,14 +163,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with console.stoppable():
             command: Any = typer.main.get_command(app)
-            command.main(args=arguments, prog_name="ray-mlops", standalone_mode=False)
+            code = command.main(args=arguments, prog_name="ray-mlops", standalone_mode=False)
+        if code == _STOPPED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         return 0
     except ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, SystemExit, typer.Abort):  # SystemExit is what Ray Train makes of Ctrl-C
         console.complain("stopped. What is finished is kept: the same command goes on from there.")
-        return 130
+        return _STOPPED
     except RayMlopsError as error:
         console.complain(str(error))
         return 1

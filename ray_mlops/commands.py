@@ -37,7 +37,7 @@ def lifecycle(
         )
     except BaseException as error:
         lines.close()
-        status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        status = "stopped" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
         runs.save(run, records, status, str(error))
         raise
     finally:

@@ -60,7 +60,9 @@ class XGBoost(Frozen):
         while not watch.stopped:
             if booster is None or min(self.subsample, self.colsample) < 1:
                 # Draws: each stretch starts from the saved trees and a seed of its own, as a resumed fit has to.
-                booster = xgboost.Booster({**self._parameters(worker), "seed": worker.seed + watch.done}, [train, validation])
+                booster = xgboost.Booster(
+                    {**self._parameters(worker), "seed": worker.seed + watch.done}, [train, validation]
+                )
                 if saved is not None:
                     booster.load_model(saved.save_raw("ubj"))
             for tree in range(watch.done, watch.due):
