@@ -4,6 +4,7 @@ What each aggregate means is written down in `fraud.windows`; its `evaluate_one`
 """
 
 import math
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
@@ -46,12 +47,10 @@ def _window(program: Program, stream: Stream, state: EntityState, now: tuple, fe
     exact = not stream.by_arrival and not delay
     end = state.place(time, time, key) if exact else bisect_right(at, time - delay)
     values = None if program.column is None else state.columns[program.column]
+    includes_now = exact and (values is None or not isnan(value))
     for span in program.spans:
         edge = old_edge(time, span, program.resolution) - delay
-        held = Rows(state.times, values, bisect_right(at, edge, 0, end), end)
-        held.time, held.value = time, value
-        if exact and (values is None or not isnan(value)):
-            held.include(value)
+        held = Rows(state.times, values, (bisect_right(at, edge, 0, end), end), (time, value, includes_now))
         if state.cells is not None and len(state.cells):
             held.attach(Steps(state.cells, program.column, *state.cells.span(edge, time - delay)))
         for aggregate in program.aggregates:
@@ -102,32 +101,29 @@ class Steps:
 class Rows:
     """The events that one window holds: rows `start:end` before the current one, itself where included, and steps.
 
-    One method per aggregate. `before` are the values of the rows, `held` those of the current event too; `rows` and
-    `total` are number and sum of all that the window holds.
+    One method per aggregate. `held` are the values of the rows and, last, of the current event where it is included;
+    `rows` and `total` are number and sum of all that the window holds.
     """
 
-    __slots__ = ("before", "end", "held", "rows", "start", "steps", "time", "times", "total", "value", "values")
+    __slots__ = ("end", "held", "includes_now", "rows", "start", "steps", "time", "times", "total", "value", "values")
 
-    def __init__(self, times: Sequence[int], values: Sequence[float] | None, start: int, end: int) -> None:
-        self.times, self.values, self.start, self.end = times, values, start, end
+    def __init__(
+        self, times: Sequence[int], values: array | None, place: tuple[int, int], now: tuple[int, float, bool]
+    ) -> None:
+        self.times, self.values = times, values
+        self.start, self.end = place
+        self.time, self.value, self.includes_now = now
         self.steps: Steps | None = None
-        self.time, self.value = 0, _NAN
-        self.rows, self.total = end - start, 0.0
-        self.before: Sequence[float] = ()
+        self.rows, self.total = self.end - self.start + self.includes_now, 0.0
+        self.held: Sequence[float] = ()
         if values is not None:
-            self.before = values[start:end]
-            self.total = total(self.before)
+            held = values[self.start : self.end]
+            if self.includes_now:
+                held.append(self.value)
+            self.held, self.total = held, total(held)
             if isnan(self.total):  # some values are missing
-                self.before = [value for value in self.before if not isnan(value)]
-                self.rows, self.total = len(self.before), total(self.before)
-        self.held = self.before
-
-    def include(self, value: float) -> None:
-        """Count the current event as well."""
-        self.rows += 1
-        if self.values is not None:
-            self.held = [*self.before, value]
-            self.total = total(self.held)
+                self.held = [value for value in held if not isnan(value)]
+                self.rows, self.total = len(self.held), total(self.held)
 
     def attach(self, steps: Steps) -> None:
         """Count what the settled steps hold as well."""
@@ -146,9 +142,10 @@ class Rows:
         return self.total / self.rows if self.rows else 0.0
 
     def ratio(self) -> float:
-        steps = self.steps.sums() if self.steps else []
-        count = len(self.before) + (self.steps.count() if self.steps else 0)
-        mean = total((*self.before, *steps)) / count if count else 0.0
+        before = self.held[:-1] if self.includes_now else self.held
+        sums = self.steps.sums() if self.steps else ()
+        count = self.rows - self.includes_now
+        mean = total((*before, *sums)) / count if count else 0.0
         return _NAN if mean == 0.0 else self.value / mean
 
     def std(self) -> float:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,10 +14,12 @@ from ray_mlops.contract import Progress, Table, no_progress
 from ray_mlops.errors import DataError
 from ray_mlops.fraud.encoding import integer_times
 from ray_mlops.fraud.features import FeatureDefinition
+from ray_mlops.fraud.split import EPOCH
 from ray_mlops.online.contract import EntityStore
 from ray_mlops.online.plan import LATENESS_US, Plan
+from ray_mlops.platform import tables
 
-ROWS_PER_STEP = 100_000
+ROWS_PER_STEP = 250_000
 LINES_PER_STEP = 256
 
 
@@ -40,25 +43,24 @@ def backfill(store: EntityStore, table: pa.Table | Table, *, progress: Progress 
 def recent(definition: FeatureDefinition, table: pa.Table | Table, *, since: int | None = None) -> pa.Table:
     """The rows, with the columns of `definition.needed`, that windows of an event at `since` (default: the last event)
     or later can reach: recent ones, and those whose labels came recently."""
-    from ray_mlops.platform import tables
-
     data, columns = definition.data, list(definition.needed)
-    if isinstance(table, Table):
-        times = tables.load(table, [data.time])[data.time]
-    else:
-        times = table[data.time]
-    if not len(times):
-        return pa.table({name: pa.array([]) for name in columns}) if isinstance(table, Table) else table.select(columns)
-    newest = int(integer_times(times).max()) if since is None else since
-    limit = newest - Plan(definition).reach_us - LATENESS_US
-    at = pa.scalar(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=limit), times.type)
+    newest = int(times_of(table, data.time).max(initial=0)) if since is None else since
+    limit = EPOCH + timedelta(microseconds=newest - Plan(definition).reach_us - LATENESS_US)
+    at = pa.scalar(limit, pa.timestamp("us", tz="UTC"))
     reached = pc.field(data.time) > at
     if data.label_time in columns:
         reached |= pc.field(data.label_time) > at
     return tables.load(table, columns, reached) if isinstance(table, Table) else table.select(columns).filter(reached)
 
 
-def catch_up(store: EntityStore, capture: str, *, since: datetime | None = None, progress: Progress = no_progress) -> int:
+def times_of(table: pa.Table | Table, name: str) -> np.ndarray:
+    """The times of all rows, integer microseconds."""
+    return integer_times((tables.load(table, [name]) if isinstance(table, Table) else table)[name])
+
+
+def catch_up(
+    store: EntityStore, capture: str, *, since: datetime | None = None, progress: Progress = no_progress
+) -> int:
     """Record the events of a capture folder (JSON lines with `inputs`) that the store does not know; their number read.
 
     `since` skips events older than that. A line that a killed replica left unfinished is passed over.

@@ -4,6 +4,7 @@ Appending an entry costs the same however much is held; a snapshot takes the pla
 half its size, so the bytes written per event stay bounded. All numbers are little-endian.
 
     entry     kind, event time, key, then: an event's values | a label's time and value | the same to be taken back
+    run       kind, number of events, column after column: many events of a history, in order
     snapshot  numbers of rows and steps, then column after column
 """
 
@@ -13,14 +14,12 @@ from array import array
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
-
 from ray_mlops.online.plan import Stream
 from ray_mlops.online.state import EntityState
 
-EVENT, LABEL, RETRACT = b"e", b"l", b"r"
+EVENT, LABEL, RETRACT, RUN = b"e", b"l", b"r", b"h"
 _HEADER = struct.Struct("<iqq")
-RUN = 8  # events that are worth reading at once
+_COUNT = struct.Struct("<i")
 _UNSETTLED = -(1 << 63)
 _TIME_KEY = struct.Struct("<qq")
 _TIME_LENGTH = struct.Struct("<qH")
@@ -54,49 +53,41 @@ def event_entry(named: bytes, values: Sequence[float]) -> bytes:
     return b"".join((EVENT, named, _doubles(len(values)).pack(*values)))
 
 
+def run_entry(times: array, keys: "array | list[str]", columns: Sequence[array]) -> bytes:
+    """These events happened, in this order."""
+    return b"".join((RUN, _COUNT.pack(len(times)), _bytes(times), _pack_keys(keys), *map(_bytes, columns)))
+
+
 def label_tail(time: int, value: float) -> bytes:
     """What follows the `head` in the entry of a label."""
     return _WHEN_VALUE.pack(time, value)
 
 
-def apply(stream: Stream, state: EntityState, entries: bytes) -> bool:
-    """Bring a state up to date with entries in the order in which they were written; whether the last one was a late
-    event."""
-    if _apply_run(stream, state, entries):
-        return False
+def apply(stream: Stream, state: EntityState, entries: bytes) -> None:
+    """Bring a state up to date with entries in the order in which they were written."""
     values_of = _doubles(len(stream.columns))
-    offset, late = 0, False
+    offset = 0
     while offset < len(entries):
         kind = entries[offset : offset + 1]
+        if kind == RUN:
+            offset = _apply_run(stream, state, entries, offset + 1)
+            continue
         time, key, offset = unhead(entries, offset + 1, stream.text_keys)
         if kind == EVENT:
-            late = state.insert(time, time, key, values_of.unpack_from(entries, offset))
+            state.insert(time, time, key, values_of.unpack_from(entries, offset))
             offset += values_of.size
         else:
             when, value = _WHEN_VALUE.unpack_from(entries, offset)
             offset += _WHEN_VALUE.size
             change_label(stream, state, kind, (time, key, when, value))
-    return late
 
 
-def _apply_run(stream: Stream, state: EntityState, entries: bytes) -> bool:
-    """Append many events at once, where they are nothing but events that come after all that is there."""
-    form = _run_form(len(stream.columns))
-    if stream.text_keys or stream.by_arrival or len(entries) < RUN * form.itemsize or len(entries) % form.itemsize:
-        return False
-    rows = np.frombuffer(entries, form)
-    times, keys = rows["time"], rows["key"]
-    later = (times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (keys[1:] > keys[:-1]))
-    newest = state.newest
-    if not ((rows["kind"] == EVENT).all() and later.all() and (newest is None or newest < times[0])):
-        return False
-    state.extend(times.astype(np.int64), keys.astype(np.int64), rows["values"].astype(np.float64).T)
-    return True
-
-
-@cache
-def _run_form(columns: int) -> np.dtype:
-    return np.dtype([("kind", "S1"), ("time", "<i8"), ("key", "<i8"), ("values", "<f8", (columns,))])
+def _apply_run(stream: Stream, state: EntityState, entries: bytes, offset: int) -> int:
+    (count,) = _COUNT.unpack_from(entries, offset)
+    reader = _Reader(entries, offset + _COUNT.size)
+    times, keys = reader.numbers("q", count), reader.keys(stream, count)
+    state.extend(times, keys, [reader.numbers("d", count) for _ in stream.columns])
+    return reader.offset
 
 
 def change_label(stream: Stream, state: EntityState, kind: bytes, label: tuple[int, int | str, int, float]) -> None:
@@ -119,7 +110,7 @@ def pack(state: EntityState) -> bytes:
     parts = [_HEADER.pack(len(state.at), len(cells) if cells else 0, settled), _bytes(state.at)]
     if state.times is not state.at:
         parts.append(_bytes(state.times))
-    parts.append(_bytes(state.keys) if isinstance(state.keys, array) else _pack_texts(state.keys))
+    parts.append(_pack_keys(state.keys))
     parts.extend(_bytes(column) for column in state.columns)
     if cells:
         parts.extend(_bytes(getattr(owner, name)) for owner, name, _ in cells.arrays())
@@ -136,7 +127,7 @@ def unpack(stream: Stream, data: bytes) -> EntityState:
     state.settled = None if settled == _UNSETTLED else settled
     state.at = reader.numbers("q", rows)
     state.times = reader.numbers("q", rows) if stream.by_arrival else state.at
-    state.keys = reader.texts(rows) if stream.text_keys else reader.numbers("q", rows)
+    state.keys = reader.keys(stream, rows)
     state.columns = [reader.numbers("d", rows) for _ in stream.columns]
     if state.cells is not None:
         for owner, name, kind in state.cells.arrays():
@@ -151,9 +142,11 @@ def _bytes(numbers: array) -> bytes:
     return numbers.tobytes()
 
 
-def _pack_texts(texts: Sequence[str]) -> bytes:
-    encoded = [text.encode() for text in texts]
-    return _bytes(array("q", map(len, encoded))) + b"".join(encoded)
+def _pack_keys(keys: "array | list[str]") -> bytes:
+    if isinstance(keys, array):
+        return _bytes(keys)
+    texts = [key.encode() for key in keys]
+    return _bytes(array("q", map(len, texts))) + b"".join(texts)
 
 
 class _Reader:
@@ -170,9 +163,12 @@ class _Reader:
         self.offset = end
         return numbers
 
-    def texts(self, count: int) -> list[str]:
+    def keys(self, stream: Stream, count: int) -> "array | list[str]":
+        numbers = self.numbers("q", count)
+        if not stream.text_keys:
+            return numbers
         texts = []
-        for length in self.numbers("q", count):
+        for length in numbers:
             texts.append(self.data[self.offset : self.offset + length].decode())
             self.offset += length
         return texts

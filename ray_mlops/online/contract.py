@@ -10,7 +10,9 @@ from ray_mlops.contract import Frozen
 from ray_mlops.fraud.features import FeatureDefinition
 
 Event = Mapping[str, Any]
-Instant = datetime | int | str  # an aware datetime, integer microseconds since the epoch, or ISO 8601; no zone means UTC
+Instant = (
+    datetime | int | str
+)  # an aware datetime, integer microseconds since the epoch, or ISO 8601; no zone means UTC
 Features = dict[str, Any]  # by name, before encoding: floats, and strings where an input column is one
 
 

@@ -1,5 +1,6 @@
 """Rows of a table as a store records them in bulk: the entries of each entity, and what is remembered of each event."""
 
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isnan
@@ -37,7 +38,9 @@ class History:
         """The rows of a table with the columns of `definition.needed`; DataError where one is missing."""
         data = plan.definition.data
         if absent := [name for name in plan.definition.needed if name not in table.column_names]:
-            raise DataError(f"the history lacks {', '.join(absent)}; bring a table with the columns of the data's schema")
+            raise DataError(
+                f"the history lacks {', '.join(absent)}; bring a table with the columns of the data's schema"
+            )
         table = table.sort_by([(data.time, "ascending"), (data.key, "ascending")])
         columns = {name for stream in plan.streams for name in stream.columns}
         values = {name: _values(data, table, name) for name in columns}
@@ -79,45 +82,41 @@ class History:
         rows = rows[np.argsort(codes[rows], kind="stable")]
         bounds = np.flatnonzero(np.diff(codes[rows], prepend=-1, append=-1)).tolist()
         names = encoded.dictionary.take(pa.array(codes[rows[bounds[:-1]]])).to_pylist()
-        packed = self._pack(stream, rows)
-        dates = (self.label_times if stream.by_arrival else self.times)[rows]
-        newest = np.maximum.reduceat(dates, bounds[:-1]).tolist() if len(rows) else []
-        for place, (name, start, end) in enumerate(zip(names, bounds[:-1], bounds[1:], strict=True)):
-            part = packed[start:end]
-            yield name, part.tobytes() if isinstance(part, np.ndarray) else b"".join(part), newest[place]
+        for name, start, end in zip(names, bounds[:-1], bounds[1:], strict=True):
+            own = rows[start:end]
+            if stream.by_arrival:
+                yield name, self._labels(own), int(self.label_times[own].max())
+            else:
+                yield name, self._run(stream, own), int(self.times[own[-1]])
 
-    def _pack(self, stream: Stream, rows: np.ndarray) -> np.ndarray | list[bytes]:
-        """One entry a row, as `codec` would write them one by one."""
-        if stream.by_arrival:
-            kind, tail = codec.LABEL, [("when", "<i8", self.label_times), ("label", "<f8", self.labels)]
-        else:
-            kind, tail = codec.EVENT, [(f"v{i}", "<f8", self.values[name]) for i, name in enumerate(stream.columns)]
-        if stream.text_keys:
-            tails = _packed([(name, form, column[rows]) for name, form, column in tail], len(rows))
-            width = tails.dtype.itemsize
-            data = tails.tobytes()
-            heads = (codec.head(int(self.times[row]), self.keys[row]) for row in rows)
-            return [kind + head + data[i * width : (i + 1) * width] for i, head in enumerate(heads)]
-        fields = [("time", "<i8", self.times), ("key", "<i8", np.array(self.keys, np.int64)), *tail]
-        packed = _packed([("kind", "S1", None), *((name, form, column[rows]) for name, form, column in fields)], len(rows))
-        packed["kind"] = kind
-        return packed
+    def _run(self, stream: Stream, rows: np.ndarray) -> bytes:
+        keys = [self.keys[row] for row in rows.tolist()]
+        columns = [array("d", self.values[name][rows].tobytes()) for name in stream.columns]
+        times = array("q", self.times[rows].tobytes())
+        return codec.run_entry(times, keys if stream.text_keys else array("q", keys), columns)
+
+    def _labels(self, rows: np.ndarray) -> bytes:
+        entries = zip(
+            rows.tolist(),
+            self.times[rows].tolist(),
+            self.label_times[rows].tolist(),
+            self.labels[rows].tolist(),
+            strict=True,
+        )
+        return b"".join(
+            codec.LABEL + codec.head(time, self.keys[row]) + codec.label_tail(when, label)
+            for row, time, when, label in entries
+        )
 
     def records(self) -> Iterator[Record]:
         """What is to be remembered of each row; it has not been answered."""
         columns = [self.entities[stream.entities].to_pylist() for stream in self.plan.labelled]
         entities = zip(*columns, strict=True) if columns else iter([()] * len(self))
-        rows = zip(self.keys, self.times.tolist(), entities, self.labels.tolist(), self.label_times.tolist(), strict=True)
+        rows = zip(
+            self.keys, self.times.tolist(), entities, self.labels.tolist(), self.label_times.tolist(), strict=True
+        )
         for key, time, named, label, when in rows:
             yield Record(key, time, named, None if isnan(label) else label, when)
-
-
-def _packed(fields: list[tuple], rows: int) -> np.ndarray:
-    packed = np.zeros(rows, np.dtype([(name, form) for name, form, _ in fields]))
-    for name, _, column in fields:
-        if column is not None:
-            packed[name] = column
-    return packed
 
 
 def _values(data: Schema, table: pa.Table, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from threading import RLock
 from ray_mlops.online import codec
 from ray_mlops.online.contract import COUNTS, Stats
 from ray_mlops.online.history import History
-from ray_mlops.online.plan import LATENESS_US, Plan, Stream
+from ray_mlops.online.plan import LATENESS_US, Plan, Seen, Stream
 from ray_mlops.online.record import Record
 from ray_mlops.online.state import EntityState
 
@@ -47,7 +47,10 @@ class MemoryShelf:
         states.move_to_end(entity)
         return state
 
-    def append(self, stream: Stream, entity: str, entry: bytes) -> None:
+    def log_event(self, stream: Stream, entity: str, seen: Seen) -> None:
+        """The live state is all there is."""
+
+    def log_label(self, stream: Stream, entity: str, kind: bytes, record: Record) -> None:
         """The live state is all there is."""
 
     def absorb(self, history: History) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ray_mlops.contract import Frozen, Progress, no_progress
+from ray_mlops.contract import Frozen, Progress, Table, no_progress
 from ray_mlops.fraud.encoding import encode_numbers, integer_times
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.windows import NEVER
-from ray_mlops.online.backfill import backfill, recent
+from ray_mlops.online.backfill import backfill, recent, times_of
 from ray_mlops.online.contract import EntityStore
 from ray_mlops.online.history import instants
 from ray_mlops.online.opening import open_store
+from ray_mlops.platform import tables
 
 RELATIVE = 1e-9  # of sums and what is made of them; everything else is equal to the last bit
 SUMMED = frozenset({"sum", "mean", "std", "ratio"})
@@ -56,7 +57,7 @@ class ParityReport(Frozen):
 
 def parity(
     definition: FeatureDefinition,
-    table: pa.Table,
+    table: pa.Table | Table,
     rows: int | None = None,
     *,
     url: str = "memory://",
@@ -65,29 +66,35 @@ def parity(
 ) -> ParityReport:
     """Replay the last `rows` rows (default: all) through an empty store at `url`, back-filled with those before them,
     and compare each feature with `definition.compute`."""
-    data = definition.data
-    table = table.select([name for name in data.names if name in {*definition.needed, data.label}])
-    table = table.sort_by([(data.time, "ascending"), (data.key, "ascending")])
-    history = table.slice(0, 0 if rows is None else max(table.num_rows - rows, 0))
-    replayed = table.slice(history.num_rows)
-    if replayed.num_rows and history.num_rows:
-        first = int(integer_times(replayed[data.time])[0])
-        history = recent(definition, history, since=first)
-        history = history.sort_by([(data.time, "ascending"), (data.key, "ascending")])
+    read = _read(definition, table, rows)
+    start = 0 if rows is None else max(read.num_rows - rows, 0)
+    history, replayed = read.slice(0, start), read.slice(start)
     names = _numbers(definition)
-    columns = sorted({*definition.needed}, key=definition.needed.index)
-    expected = definition.compute(pa.concat_tables([history.select(columns), replayed.select(columns)]))
-    batch = np.column_stack([encode_numbers(expected[name]) for name in names])[history.num_rows :]
+    batch = np.column_stack([encode_numbers(column) for column in definition.compute(read).select(names).columns])[
+        start:
+    ]
     store = open_store(url, definition)
     try:
         backfill(store, history)
         online = np.empty_like(batch)
-        for start, features in replay(store, replayed, rows_per_batch=rows_per_batch):
-            online[start : start + len(features)] = [[feature[name] for name in names] for feature in features]
-            progress(start + len(features), replayed.num_rows, "rows")
+        for place, features in replay(store, replayed, rows_per_batch=rows_per_batch):
+            online[place : place + len(features)] = [[feature[name] for name in names] for feature in features]
+            progress(place + len(features), replayed.num_rows, "rows")
     finally:
         store.close()
-    return _compare(definition, replayed, names, history.num_rows, batch, online)
+    return _compare(definition, replayed, names, start, batch, online)
+
+
+def _read(definition: FeatureDefinition, table: pa.Table | Table, rows: int | None) -> pa.Table:
+    """The last `rows` rows and those that their windows reach, ordered by time and key."""
+    data, columns = definition.data, list(definition.needed)
+    times = times_of(table, data.time)
+    if rows is None or rows >= len(times):
+        read = tables.load(table, columns) if isinstance(table, Table) else table.select(columns)
+    else:
+        ordered = np.sort(times)
+        read = recent(definition, table, since=int(ordered[len(times) - rows] if rows else ordered[-1]))
+    return read.sort_by([(data.time, "ascending"), (data.key, "ascending")])
 
 
 def replay(
@@ -97,6 +104,8 @@ def replay(
     known; yields the position of each batch and its features."""
     data = store.definition.data
     asked = table.select(list(store.definition.asked))
+    place = asked.column_names.index(data.time)
+    asked = asked.set_column(place, data.time, pa.array(integer_times(table[data.time])))
     times, due = integer_times(table[data.time]), 0
     labels = labels_of(store.definition, table)
     for start in range(0, table.num_rows, rows_per_batch):
@@ -156,7 +165,10 @@ def _compare(
 
 
 def _first(
-    definition: FeatureDefinition, rows: pa.Table, names: Sequence[str], values: tuple[np.ndarray, np.ndarray, np.ndarray]
+    definition: FeatureDefinition,
+    rows: pa.Table,
+    names: Sequence[str],
+    values: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> Skew:
     differs, batch, online = values
     row, column = (int(place) for place in np.argwhere(differs)[0])

@@ -78,6 +78,7 @@ class Plan:
         self.width = sum(len(window.names()) for window in definition.windows)
         self.labelled = tuple(s for s in self.streams if s.label is not None)
         self.digest = _digest(definition)
+        self.text_keys = definition.data.column(definition.data.key).type == "string"
         self._key = key_reader(definition.data)
         self._calendar = lru_cache(maxsize=65_536)(self._calendar_of_minute)
         self._groups = tuple(dict.fromkeys(stream.entities for stream in self.streams))

@@ -146,5 +146,7 @@ def _encodable(text: str, name: str) -> str:
 
 
 def _short(value: Any) -> str:
-    shown = repr(value) if not isinstance(value, int) else "an integer out of range" if abs(value) > 1 << 70 else str(value)
+    shown = (
+        repr(value) if not isinstance(value, int) else "an integer out of range" if abs(value) > 1 << 70 else str(value)
+    )
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

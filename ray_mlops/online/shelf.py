@@ -37,7 +37,13 @@ class Shelf(Protocol):
         """The live state; what is done to it must be appended too."""
         ...
 
-    def append(self, stream: Stream, entity: str, entry: bytes) -> None: ...
+    def log_event(self, stream: Stream, entity: str, seen: Seen) -> None:
+        """Append an event that has been inserted into the live state."""
+        ...
+
+    def log_label(self, stream: Stream, entity: str, kind: bytes, record: Record) -> None:
+        """Append a change of a label (`codec.LABEL` or `codec.RETRACT`) that has been made to the live state."""
+        ...
 
     def absorb(self, history: History) -> None:
         """Append the entries of a history and save its records, none of which are remembered."""
@@ -166,7 +172,6 @@ def tidy(plan: Plan, states: Sequence[EntityState | None], clock: Clock) -> None
 
 
 def _insert(plan: Plan, shelf: Shelf, seen: Seen, states: Sequence[EntityState | None]) -> None:
-    named = codec.head(seen.time, seen.id)
     late, expired = lateness(plan, seen, states)
     shelf.counts["events"] += 1
     shelf.counts["late"] += late
@@ -176,14 +181,14 @@ def _insert(plan: Plan, shelf: Shelf, seen: Seen, states: Sequence[EntityState |
             continue
         if not stream.by_arrival:
             state.insert(seen.time, seen.time, seen.id, values)
-            shelf.append(stream, entity, codec.event_entry(named, values))
+            shelf.log_event(stream, entity, seen)
 
 
 def _label(plan: Plan, shelf: Shelf, record: Record, kind: bytes) -> None:
     assert record.time is not None and record.label is not None
-    entry = kind + codec.head(record.time, record.id) + codec.label_tail(record.label_time, record.label)
+    change = (record.time, record.id, record.label_time, record.label)
     for stream, entity in zip(plan.labelled, record.entities, strict=True):
         if entity is not None:
             state = shelf.state(stream, entity)
-            codec.change_label(stream, state, kind, (record.time, record.id, record.label_time, record.label))
-            shelf.append(stream, entity, entry)
+            codec.change_label(stream, state, kind, change)
+            shelf.log_label(stream, entity, kind, record)

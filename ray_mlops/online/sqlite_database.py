@@ -13,13 +13,6 @@ BUSY_SECONDS = 10.0
 CHECKPOINT_SECONDS = 2.0  # between copies of the write-ahead log into the file, by a thread of its own
 CHECKPOINT_PAGES = 65_536  # a log that outgrows those (256 MiB) is copied by the writer itself
 SWEPT = 64  # records and states looked at each time: more than can have come since the last time
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS log_{0} (stream INTEGER, entity TEXT, part INTEGER, base INTEGER, dated INTEGER,
-    data BLOB, PRIMARY KEY (stream, entity, part)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS records_{0} (number INTEGER PRIMARY KEY, id UNIQUE NOT NULL, time INTEGER, entities TEXT,
-    label REAL, label_time INTEGER, answer BLOB);
-CREATE TABLE IF NOT EXISTS counts_{0} (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-"""
 _FIELDS = "id, time, entities, label, label_time, answer"
 STATEMENTS = {
     "record": f"SELECT {_FIELDS} FROM records_{{0}} WHERE id = ?",
@@ -32,8 +25,9 @@ STATEMENTS = {
     "extend": """INSERT INTO log_{0} SELECT ?1, ?2, coalesce(max(part), ?5) + 1, 0, ?4, ?3 FROM log_{0}
         WHERE stream = ?1 AND entity = ?2""",
     "clear": "DELETE FROM log_{0} WHERE stream = ? AND entity = ?",
-    "expire": """DELETE FROM records_{0} WHERE coalesce(time, label_time) < ?
-        AND number IN (SELECT number FROM records_{0} ORDER BY number LIMIT {1})""",
+    "browse": """SELECT id, coalesce(time, label_time) FROM records_{0} WHERE id > ?
+        ORDER BY id LIMIT {1}""",
+    "forget": "DELETE FROM records_{0} WHERE id = ?",
     "walk": """SELECT stream, entity, max(dated) FROM log_{0} WHERE (stream, entity) > (?, ?)
         GROUP BY stream, entity ORDER BY stream, entity LIMIT {1}""",
     "count": """INSERT INTO counts_{0} VALUES (?, ?)
@@ -43,7 +37,19 @@ STATEMENTS = {
     "sizes": """SELECT count(*), sum(size) FROM
         (SELECT sum(length(data)) AS size FROM log_{0} GROUP BY stream, entity)""",
 }
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log_{0} (stream INTEGER, entity TEXT, part INTEGER, base INTEGER, dated INTEGER,
+    data BLOB, PRIMARY KEY (stream, entity, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records_{0} (id {1} PRIMARY KEY, time INTEGER, entities TEXT, label REAL,
+    label_time INTEGER, answer BLOB) {2};
+CREATE TABLE IF NOT EXISTS counts_{0} (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
 SYNCHRONOUS = ("normal", "full")
+
+
+def schema(digest: str, key_type: str) -> str:
+    """The tables of a plan. Integer keys are row ids: then a record touches one tree, as it does without row ids."""
+    return _SCHEMA.format(digest, key_type, "" if key_type == "INTEGER" else "WITHOUT ROWID")
 
 
 def connect(path: str, synchronous: str) -> sqlite3.Connection:

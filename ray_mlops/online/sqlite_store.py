@@ -19,13 +19,13 @@ import orjson
 from ray_mlops.online import codec
 from ray_mlops.online.contract import COUNTS, Stats
 from ray_mlops.online.history import History
-from ray_mlops.online.plan import LATENESS_US, Plan, Stream
+from ray_mlops.online.plan import LATENESS_US, Plan, Seen, Stream
 from ray_mlops.online.record import Record
-from ray_mlops.online.sqlite_database import SCHEMA, STATEMENTS, SWEPT, Checkpoints, connect, explained
+from ray_mlops.online.sqlite_database import STATEMENTS, SWEPT, Checkpoints, connect, explained, schema
 from ray_mlops.online.state import EntityState
 
 CACHED_STATES = 32_768
-PART_BYTES = 2048  # an event rewrites the last part of its entity's log: small parts, few bytes
+PART_BYTES = 2_048  # an event rewrites the last part of its entity's log: small parts, few bytes
 LARGE_BYTES = 65_536  # history that is summed at once, so that the first event need not wait for it
 
 
@@ -57,10 +57,12 @@ class SqliteShelf:
         self._parts: defaultdict[tuple[int, str], dict[int, bytes]] = defaultdict(dict)
         self._saved: dict[int | str, Record] = {}
         self._seen_version, self._version = -1, 0
-        self._cursor: tuple[int, str] = (-1, "")
+        self._log_cursor: tuple[int, str] = (-1, "")
+        self._before_all = "" if plan.text_keys else -(1 << 63)
+        self._record_cursor: int | str = self._before_all
         with explained(path):
             self._db = connect(path, synchronous)
-            self._db.executescript(SCHEMA.format(plan.digest))
+            self._db.executescript(schema(plan.digest, "TEXT" if plan.text_keys else "INTEGER"))
         self._checkpoints = Checkpoints(path)
 
     @contextmanager
@@ -111,7 +113,15 @@ class SqliteShelf:
         self._touched[key] = cached
         return cached.state
 
-    def append(self, stream: Stream, entity: str, entry: bytes) -> None:
+    def log_event(self, stream: Stream, entity: str, seen: Seen) -> None:
+        self._append(stream, entity, codec.event_entry(codec.head(seen.time, seen.id), seen.values[stream.number]))
+
+    def log_label(self, stream: Stream, entity: str, kind: bytes, record: Record) -> None:
+        assert record.time is not None and record.label is not None
+        tail = codec.label_tail(record.label_time, record.label)
+        self._append(stream, entity, kind + codec.head(record.time, record.id) + tail)
+
+    def _append(self, stream: Stream, entity: str, entry: bytes) -> None:
         cached = self._touched[stream.number, entity]
         if cached.part < 0 or cached.is_base or len(cached.tail) + len(entry) > PART_BYTES:
             cached.part, cached.tail, cached.is_base = max(cached.part, _origin()) + 1, b"", False
@@ -131,9 +141,9 @@ class SqliteShelf:
             self.state(stream, entity).advance(stream, history.end)
 
     def sweep(self, plan: Plan, now: int) -> None:
-        self._db.execute(self._sql["expire"], (now - plan.memory_us,))
-        some = self._db.execute(self._sql["walk"], self._cursor).fetchall()
-        self._cursor = some[-1][:2] if len(some) == SWEPT else (-1, "")
+        self._sweep_records(now - plan.memory_us)
+        some = self._db.execute(self._sql["walk"], self._log_cursor).fetchall()
+        self._log_cursor = some[-1][:2] if len(some) == SWEPT else (-1, "")
         for number, entity, dated in some:
             stream = plan.streams[number]
             if dated <= now - stream.reach_us - LATENESS_US and not self._parts.get((number, entity)):
@@ -153,6 +163,11 @@ class SqliteShelf:
             self._flush_counts()
         self._checkpoints.stop()
         self._db.close()
+
+    def _sweep_records(self, limit: int) -> None:
+        some = self._db.execute(self._sql["browse"], (self._record_cursor,)).fetchall()
+        self._record_cursor = some[-1][0] if len(some) == SWEPT else self._before_all
+        self._db.executemany(self._sql["forget"], [(id,) for id, dated in some if dated < limit])
 
     def _look_for_changes(self) -> None:
         """Notice whether another connection has changed the database since the last transaction."""

@@ -8,10 +8,9 @@ a database.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import repeat
 from math import nan
 from typing import Any
-
-import numpy as np
 
 from ray_mlops.online.cells import Cells
 from ray_mlops.online.plan import LATENESS_US, Stream
@@ -52,29 +51,33 @@ class EntityState:
             place += 1
         return place
 
-    def insert(self, at: int, time: int, key: int | str, values: Sequence[float]) -> bool:
-        """Add a row unless it is there; whether a later one was there before it."""
+    def insert(self, at: int, time: int, key: int | str, values: Sequence[float]) -> None:
+        """Add a row unless it is there."""
         if self.settled is not None and at <= self.settled and self.cells:
             self.cells.add(at, time, values)
-            return True
-        place = self.place(at, time, key)
-        last = place == len(self.at)
-        if not last and (self.at[place], self.times[place], self.keys[place]) == (at, time, key):
-            return False
+            return
+        place = self.place(at, time, key) if self.at and at <= self.at[-1] else len(self.at)
+        if place < len(self.at) and (self.at[place], self.times[place], self.keys[place]) == (at, time, key):
+            return
         self.at.insert(place, at)
         if self.times is not self.at:
             self.times.insert(place, time)
         self.keys.insert(place, key)
         for column, value in zip(self.columns, values, strict=True):
             column.insert(place, value)
-        return not last
 
-    def extend(self, times: np.ndarray, keys: np.ndarray, columns: np.ndarray) -> None:
-        """Add events in order, all of them later than what is there: int64 `(rows,)` twice, float64 `(columns, rows)`."""
-        self.at.frombytes(times.tobytes())
-        self.keys.frombytes(keys.tobytes())
-        for column, values in zip(self.columns, columns, strict=True):
-            column.frombytes(values.tobytes())
+    def extend(self, times: array, keys: "array | list[str]", columns: Sequence[array]) -> None:
+        """Add events that are in order; at once where they come after all that is there."""
+        if times and (self.newest is None or self.newest < times[0]):
+            self.at.extend(times)
+            self.keys.extend(keys)
+            for column, values in zip(self.columns, columns, strict=True):
+                column.extend(values)
+        else:
+            for time, key, values in zip(
+                times, keys, zip(*columns, strict=True) if columns else repeat(()), strict=False
+            ):
+                self.insert(time, time, key, values)
 
     def fill(self, time: int, key: int | str, column: int, value: float, *, undo: bool = False) -> None:
         """Set a value of an event, or take it back; nothing happens where the event is gone."""

@@ -7,7 +7,7 @@ import pytest
 
 from ray_mlops.contract import Run
 from ray_mlops.errors import ConfigError, DataError
-from ray_mlops.online import backfill, catch_up, open_store
+from ray_mlops.online import backfill, catch_up, open_store, parity
 from ray_mlops.online.backfill import recent
 from ray_mlops.platform import tables
 from tests.online.events import DAY, NOON, card_and_shop, event, table
@@ -39,6 +39,8 @@ def test_history_comes_from_a_versioned_table(tmp_path: Path) -> None:
     assert store.peek(event("x", NOON + 100))["card_count_1d"] == 21.0
     assert store.peek(event("x", NOON + 20))["shop_count_1d"] == 11.0
     store.close()
+    report = parity(made, stored, 5)
+    assert (report.rows, report.history, report.mismatches) == (5, 15, 0)
 
 
 def test_an_old_event_whose_label_came_lately_is_history() -> None:
@@ -67,6 +69,12 @@ def test_a_restored_store_catches_up_from_the_capture_log(store_url: str, tmp_pa
     assert (store.stats().events, store.stats().duplicates) == (20, 5)
     with pytest.raises(DataError, match="no capture log"):
         catch_up(store, str(tmp_path / "elsewhere"))
+    store.close()
+
+
+def test_the_disk_may_be_flushed_at_every_event(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/entities.db?synchronous=full", card_and_shop())
+    assert store.observe(event(1, NOON))["card_count_1d"] == 1.0
     store.close()
 
 

@@ -128,6 +128,17 @@ def test_redis_answers_a_retry_whose_answer_was_lost(redis_url: str) -> None:
     second.close()
 
 
+def test_redis_is_asked_once_for_each_request(redis_url: str) -> None:
+    url = empty_redis(redis_url)
+    store = open_store(url, card_and_shop())
+    with Redis.from_url(url) as client:
+        for request in ([event(1, NOON)], [event(n, NOON + n) for n in range(2, 30)]):
+            client.config_resetstat()
+            store.observe_many(request)
+            assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
+    store.close()
+
+
 def test_redis_connections_and_scripts_may_go_away(redis_url: str) -> None:
     url = empty_redis(redis_url)
     store = open_store(url, card_and_shop())

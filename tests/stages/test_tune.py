@@ -106,7 +106,10 @@ def record(number: int, value: float | None, curve: list[float], error: str = ""
 
 def test_the_earlier_of_equals_wins_and_out_of_time_the_one_that_came_furthest() -> None:
     assert tune._best([record(0, 0.4, []), record(1, 0.5, []), record(2, 0.5, [])], CONFIG).number == 1
-    assert tune._best([record(0, None, [0.9]), record(1, None, [0.1, 0.2]), record(2, None, [0.1, 0.3])], CONFIG).number == 2
+    assert (
+        tune._best([record(0, None, [0.9]), record(1, None, [0.1, 0.2]), record(2, None, [0.1, 0.3])], CONFIG).number
+        == 2
+    )
     with pytest.raises(TrainingError, match="nothing was reported within 30 minutes"):
         tune._best([record(0, None, [])], CONFIG)
 
