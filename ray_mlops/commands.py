@@ -35,6 +35,8 @@ def lifecycle(
         pipeline.execute(
             config, run, first=span[0], last=span[1], started=lines.started, finished=finished, verbose=verbose
         )
+        runs.track(run, config, records)
+        page = runs.save(run, records, "done")
     except BaseException as error:
         lines.close()
         status = "stopped" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
@@ -42,8 +44,6 @@ def lifecycle(
         raise
     finally:
         runtime.disconnect()
-    page = runs.save(run, records, "done")
-    runs.track(run, config, records)
     _where(records, page)
     return records
 

@@ -69,7 +69,7 @@ class SqliteShelf:
     def transaction(self, *, write: bool = True) -> Iterator[None]:
         with self._lock, explained(self._path):
             self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            counted = self.counts.copy()
+            counted = dict(self.counts)
             try:
                 self._look_for_changes()
                 yield
@@ -77,7 +77,7 @@ class SqliteShelf:
                     self._flush()
                 self._db.execute("COMMIT")
             except BaseException:
-                self.counts = counted
+                self.counts = Counter(counted)
                 self._forget_changes()
                 raise
             self._touched.clear()
