@@ -100,7 +100,8 @@ def lifecycle(config: Config, run: Run) -> Generator[Step, Any, None]:
 def _served(config: Config, run: Run, version: ModelVersion) -> ModelVersion:
     """The champion. While the endpoint answers with the version just registered, the registry need not be asked."""
     live = deploy.live_endpoint(run.root, config.deploy.name or version.name)
-    return version if live and live.digest == version.digest else _champion(config, run) or version
+    registered = version.model_copy(update={"fingerprint": version.digest})  # as the registry would give it
+    return registered if live and live.digest == version.digest else _champion(config, run) or registered
 
 
 def _champion(config: Config, run: Run) -> ModelVersion | None:
