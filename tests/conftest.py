@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ray_mlops.platform import runtime
+
+# A busy machine may take its time: no test depends on how long an example takes.
+settings.register_profile("ray_mlops", deadline=None)
+settings.load_profile("ray_mlops")
 
 
 @pytest.fixture(scope="session")
