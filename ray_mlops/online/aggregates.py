@@ -7,6 +7,7 @@ import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from math import isnan
 
 import numpy as np
@@ -71,9 +72,9 @@ class Steps:
     def count(self) -> int:
         return sum((self.cells.rows if self.moments is None else self.moments.count)[self.start : self.end])
 
-    def sums(self) -> list[float]:
+    def sums(self) -> Iterable[float]:
         assert self.moments is not None
-        return [*self.moments.high[self.start : self.end], *self.moments.low[self.start : self.end]]
+        return chain(self.moments.high[self.start : self.end], self.moments.low[self.start : self.end])
 
     def squares(self, mean: float) -> float:
         """The sum of the squared distances from the mean of the whole window; no term is negative."""
@@ -130,7 +131,7 @@ class Rows:
         self.steps = steps
         self.rows += steps.count()
         if self.values is not None:
-            self.total = total((*self.held, *steps.sums()))
+            self.total = total(chain(self.held, steps.sums()))
 
     def count(self) -> float:
         return float(self.rows)
@@ -145,7 +146,7 @@ class Rows:
         before = self.held[:-1] if self.includes_now else self.held
         sums = self.steps.sums() if self.steps else ()
         count = self.rows - self.includes_now
-        mean = total((*before, *sums)) / count if count else 0.0
+        mean = total(chain(before, sums)) / count if count else 0.0
         return _NAN if mean == 0.0 else self.value / mean
 
     def std(self) -> float:

@@ -59,14 +59,14 @@ class Shelf(Protocol):
 
 
 class Clock:
-    """A time that has passed for good: the oldest of the last 256 events, so that one wrong date drops nothing.
+    """A time that has passed for good: the oldest of the last 64 events, so that one wrong date drops nothing.
     `passed` is None until there have been some."""
 
     EVERY = 32
 
     def __init__(self) -> None:
         self.passed: int | None = None
-        self._recent: deque[int] = deque(maxlen=256)
+        self._recent: deque[int] = deque(maxlen=64)
         self._ticks = 0
 
     def tick(self, time: int) -> bool:
