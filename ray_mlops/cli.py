@@ -3,6 +3,7 @@
 Nothing heavy is imported until a command runs, so `ray-mlops --help` answers at once.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -171,16 +172,28 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, SystemExit, typer.Abort):  # SystemExit is what Ray Train makes of Ctrl-C
-        console.complain("stopped. What is finished is kept: the same command goes on from there.")
-        return _STOPPED
+        return _stopped()
     except RayMlopsError as error:
         console.complain(str(error))
         return 1
 
 
-def entry() -> None:
-    """What the `ray-mlops` script calls."""
-    sys.exit(main())
+def _stopped() -> int:
+    from ray_mlops import console
+
+    console.complain("stopped. What is finished is kept: the same command goes on from there.")
+    return _STOPPED
+
+
+def entry(arguments: list[str] | None = None) -> None:
+    """Run a command and end the process with its code: what the `ray-mlops` script and a job do."""
+    try:
+        code = main(arguments)
+        # The command is over: Ctrl-C while the interpreter closes must not turn its code into that of a killed process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        code = _stopped()
+    sys.exit(code)
 
 
 if __name__ == "__main__":
