@@ -13,18 +13,23 @@ from ray_mlops.fraud.windows import FLAT, Window
 
 @dataclass(frozen=True)
 class Earlier:
-    """For each row the events `lo:hi` of its line before it; `times` and `current` (None where a window has no value)
+    """For each row the events `lo:hi` of its line before it; `times` and `value` (None where a window has none)
     are those of the rows themselves."""
 
     window: Window
     line: Line
     times: np.ndarray
-    current: np.ndarray
+    value: np.ndarray | None
     lo: np.ndarray
 
     @cached_property
     def hi(self) -> np.ndarray:
         return kernel.before(self.lo, self.line.hi, self.line.pos)
+
+    @property
+    def _current(self) -> np.ndarray:
+        assert self.value is not None
+        return self.value
 
     def last(self) -> np.ndarray:
         return kernel.latest(self.line.values, self.lo, self.hi)
@@ -36,20 +41,21 @@ class Earlier:
         return self._over(self._mean())
 
     def max_ratio(self) -> np.ndarray:
+        assert self.line.values is not None
         return self._over(-kernel.smallest(-self.line.values, self.line.base, self.lo, self.hi))
 
     def geometric_ratio(self) -> np.ndarray:
         total, count = (kernel.totals(sums, self.line.base, self.lo, self.hi) for sums in self.line.logs)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.exp(np.log(self.current) - total / count)
-        ratio[~(self.current > 0.0) | (count == 0.0)] = np.nan
+            ratio = np.exp(np.log(self._current) - total / count)
+        ratio[~(self._current > 0.0) | (count == 0.0)] = np.nan
         return ratio
 
     def zscore(self) -> np.ndarray:
         line = self.line
         spread = kernel.spreads(line.sums, line.squares, line.base, self.lo, self.hi, FLAT)
         spread[spread == 0.0] = np.nan
-        return (self.current - self._mean()) / spread
+        return (self._current - self._mean()) / spread
 
     def spikes(self) -> np.ndarray:
         line, window = self.line, self.window
@@ -79,4 +85,4 @@ class Earlier:
 
     def _over(self, usual: np.ndarray) -> np.ndarray:
         usual[usual == 0.0] = np.nan
-        return self.current / usual
+        return self._current / usual

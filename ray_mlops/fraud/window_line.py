@@ -44,9 +44,11 @@ class Line:
     @cached_property
     def positives(self) -> np.ndarray:
         """For each event the place of the latest one with a positive value up to it."""
+        assert self.values is not None
         return runs.latest_places(self.values > 0.0, self.starts)
 
     @cached_property
     def others(self) -> np.ndarray:
         """For each event the place of the latest one without a positive value up to it."""
+        assert self.values is not None
         return runs.latest_places(self.values <= 0.0, self.starts)

@@ -12,6 +12,7 @@ from ray_mlops.fraud.window_earlier import Earlier
 from ray_mlops.fraud.window_line import Line
 from ray_mlops.fraud.windows import EARLIER, FLAT, NEVER, Aggregate, Window
 
+
 @dataclass(frozen=True)
 class Part:
     """Rows of whole entities, together by entity and ordered by (time, key): row i came from `rows[i]` of the input and

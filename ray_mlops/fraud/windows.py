@@ -59,7 +59,9 @@ Aggregate = Literal[
 DAY_US = 86_400_000_000
 NEVER = int(np.iinfo(np.int64).max)  # arrival of what is not known yet
 FLAT = 1e-10  # a standard deviation below this share of the root mean square is rounding, not variation
-COMPARED: frozenset[str] = frozenset({"ratio", "max_ratio", "geometric_ratio", "zscore", "spikes"})  # with the value of an event
+COMPARED: frozenset[str] = frozenset(
+    {"ratio", "max_ratio", "geometric_ratio", "zscore", "spikes"}
+)  # with the value of an event
 ORDERED: frozenset[str] = frozenset({"geometric_ratio", "spikes", "streak", "streak_age", "since_positive"})
 EARLIER: frozenset[str] = COMPARED | ORDERED | {"last", "since"}  # these leave the current event out
 VALUELESS: frozenset[str] = frozenset({"count", "since"})  # aggregates that need no value and do not name it

@@ -35,8 +35,6 @@ def number(rows: list[Event], ids: list[int]) -> list[Event]:
     return [{**row, "id": key} for row, key in zip(rows, ids, strict=True)]
 
 
-
-
 def window_of(aggregates: list[Aggregate], resolution: float, **fields: Any) -> Window:
     return Window(aggregates=tuple(aggregates), resolution=0.0 if ORDERED & {*aggregates} else resolution, **fields)
 

@@ -13,7 +13,21 @@ from ray_mlops.fraud.rolling import roll
 from ray_mlops.fraud.windows import Window
 
 Event = dict[str, Any]
-EXACT = frozenset({"count", "distinct", "since", "last", "min", "max", "max_ratio", "spikes", "streak", "streak_age", "since_positive"})
+EXACT = frozenset(
+    {
+        "count",
+        "distinct",
+        "since",
+        "last",
+        "min",
+        "max",
+        "max_ratio",
+        "spikes",
+        "streak",
+        "streak_age",
+        "since_positive",
+    }
+)
 
 
 def visible(window: Window, span: float, now: Event, event: Event, late: bool) -> bool:
