@@ -31,7 +31,7 @@ RICH_WINDOWS = (
         entity="customer_id",
         value="amount",
         spans=(60,),
-        aggregates=("ratio", "max_ratio", "geometric_ratio", "zscore"),
+        aggregates=("ratio", "max_ratio", "geometric_ratio"),
     ),
     Window(entity="customer_id", value="amount", spans=(3, 7, 14), aggregates=("spikes",), baseline=60),
     Window(entity="customer_id", spans=(30,), aggregates=("since",)),

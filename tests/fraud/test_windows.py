@@ -118,6 +118,32 @@ def test_resolution_moves_the_old_edge_in_steps() -> None:
     np.testing.assert_array_equal(batch(window, events)[:, 0], [1, 2, 3, 3])
 
 
+def test_a_spike_is_judged_by_what_came_before_it() -> None:
+    window = Window(entity="card", value="amount", spans=(2,), aggregates=("spikes",), spike=3, baseline=2)
+    events = [event(12 * n, amount, id=n) for n, amount in enumerate([10, 30, 59, 60, 99, 1, 1])]
+    # 30 is three times 10; 59 is not three times 20, nor 60 three times 33; 99 is less than three times 49.7.
+    np.testing.assert_array_equal(batch(window, events)[:, 0], [0, 0, 1, 1, 1, 0, 0])
+
+
+def test_a_streak_ends_with_the_first_event_that_is_not_positive() -> None:
+    aggregates: tuple[Aggregate, ...] = ("streak", "streak_age", "since_positive")
+    window = Window(entity="card", value="amount", spans=(9,), aggregates=aggregates, delay=1)
+    events = [event(24 * n, amount, id=n) for n, amount in enumerate([1, 0, 1, None, 2, 0, 0])]
+    nothing, day = math.nan, 86_400.0
+    expected = [
+        [0, nothing, nothing], [1, day, day], [0, nothing, 2 * day], [1, day, day], [1, 2 * day, 2 * day],
+        [2, 3 * day, day], [0, nothing, 2 * day],
+    ]  # fmt: skip
+    np.testing.assert_array_equal(batch(window, events), expected)
+
+
+def test_the_current_value_is_compared_with_those_before_it() -> None:
+    aggregates: tuple[Aggregate, ...] = ("ratio", "max_ratio", "geometric_ratio", "zscore")
+    window = Window(entity="card", value="amount", spans=(9,), aggregates=aggregates)
+    found = batch(window, [event(n, amount, id=n) for n, amount in enumerate([2, 8, 20])])[2]
+    np.testing.assert_allclose(found, [4, 2.5, 5, 5])
+
+
 def test_empty_windows_have_their_stated_values() -> None:
     window = Window(entity="card", value="amount", spans=(1,), aggregates=ALL, delay=1)
     zero = {"count", "sum", "mean", "std", "distinct", "spikes", "streak"}
@@ -184,6 +210,7 @@ def test_names_say_entity_aggregate_value_and_span() -> None:
         ({"spans": (1,), "aggregates": ("mean",)}, "of no value"),
         ({"spans": (1,), "entity": ()}, "needs an entity"),
         ({"spans": (1,), "aggregates": ("median",)}, "aggregates"),
+        ({"spans": (1,), "value": "amount", "aggregates": ("streak",), "resolution": 60}, "every event by itself"),
     ],
 )
 def test_a_window_that_makes_no_sense_is_refused(wrong: dict[str, Any], message: str) -> None:
