@@ -45,9 +45,9 @@ PUBLISHED = {
     "LSTM": {"ap": 0.665, "auc": 0.876, "cp_at_100": 0.297},
     "CNN": {"ap": 0.599, "auc": 0.872, "cp_at_100": 0.288},
 }
-_USUAL = {"learning_rate": 0.05, "subsample": 0.8, "colsample": 0.5, "reg_lambda": 10.0, "max_bin": 1023}
+_USUAL = {"learning_rate": 0.05, "subsample": 0.8, "colsample": 0.5, "reg_lambda": 10.0}
 CANDIDATES = {
-    "small": LightGBM(rounds=200, num_leaves=7, **_USUAL),
+    "small": LightGBM(rounds=300, num_leaves=7, **_USUAL),
     "medium": LightGBM(rounds=200, num_leaves=15, **_USUAL),
     "large": LightGBM(rounds=300, num_leaves=31, **_USUAL),
 }
