@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from ray_mlops.fraud.windows import Aggregate
 from ray_mlops.online.cells import NOTHING
 from ray_mlops.online.exact import total
@@ -29,7 +31,8 @@ def max_ratio(rows: Rows) -> float:
 
 
 def geometric_ratio(rows: Rows) -> float:
-    logs = [math.log(value) for value in rows.before if value > 0.0]
+    before = np.array(rows.before)
+    logs = np.log(before[before > 0.0]).tolist()
     return math.exp(math.log(rows.value) - total(logs) / len(logs)) if logs and rows.value > 0.0 else _NAN
 
 
