@@ -54,7 +54,7 @@ PUBLISHED = {
     "LSTM": {"ap": 0.665, "auc": 0.876, "cp_at_100": 0.297},
     "CNN": {"ap": 0.599, "auc": 0.872, "cp_at_100": 0.288},
 }
-_USUAL = {"learning_rate": 0.05, "subsample": 0.8, "colsample": 0.5, "reg_lambda": 10.0}
+_USUAL: dict[str, Any] = {"learning_rate": 0.05, "subsample": 0.8, "colsample": 0.5, "reg_lambda": 10.0}
 CANDIDATES = {
     "small": LightGBM(rounds=300, num_leaves=7, **_USUAL),
     "medium": LightGBM(rounds=200, num_leaves=15, **_USUAL),
@@ -91,7 +91,7 @@ def features_of(week: datetime, regime: str) -> FeaturesConfig:
     return FeaturesConfig(inputs=("amount",), calendar=("weekend", "night"), windows=RICH_WINDOWS, split=split)
 
 
-def fit(config: LightGBM, run: Run, *, features: Features) -> Trained:
+def fit(config: Any, run: Run, *, features: Features) -> Trained:
     """`stages.train` in this process: the work is small and the workers would take longer to start."""
     source = Source.of(features)
     data = Data(source.read("train"), source.read("validation"), source.names)
