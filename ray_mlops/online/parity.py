@@ -18,7 +18,7 @@ from ray_mlops.online.opening import open_store
 from ray_mlops.platform import tables
 
 RELATIVE = 1e-9  # of sums and what is made of them; everything else is equal to the last bit
-SUMMED = frozenset({"sum", "mean", "std", "ratio"})
+SUMMED = frozenset({"sum", "mean", "std", "ratio", "geometric_ratio", "zscore"})
 ROWS_PER_BATCH = 1_000
 Label = tuple[int, int | str, float, int]  # due, event id, value, label time
 
