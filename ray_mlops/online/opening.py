@@ -24,7 +24,12 @@ def open_store(url: str, definition: FeatureDefinition) -> EntityStore:
     Definitions that keep the same rows share their state, others in the same place do not disturb it. Raises
     `ConfigError` for a URL that is none of these and `StorageError` when the database cannot be opened.
     """
-    scheme, plan = urlsplit(url).scheme, Plan(definition)
+    return open_plan(url, Plan(definition))
+
+
+def open_plan(url: str, plan: Plan) -> EntityStore:
+    """`open_store` for a plan that is there already."""
+    scheme = urlsplit(url).scheme
     if scheme == "memory":
         return LocalStore(plan, MemoryShelf(plan))
     if scheme == "sqlite":
