@@ -74,8 +74,7 @@ def _without_labels(definition: FeatureDefinition, table: pa.Table, hidden: np.n
     if name not in table.column_names:
         return table
     place, labels = table.column_names.index(name), table[name].combine_chunks()
-    shown = pa.array(np.where(hidden, None, np.arange(len(hidden))), pa.int64())
-    return table.set_column(place, name, labels.take(shown))
+    return table.set_column(place, name, labels.take(pa.array(np.arange(len(hidden)), mask=hidden)))
 
 
 def _asked(definition: FeatureDefinition, table: pa.Table) -> pa.Table:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ray_mlops.fraud.predictor import ACTIONS, Predictor
 from ray_mlops.online.contract import EntityStore
+from ray_mlops.online.rows import observed
 from ray_mlops.serving.capture import Capture
 
 
@@ -28,8 +29,7 @@ class Scorer:
     def score(self, events: Sequence[Mapping[str, Any]], *, reasons: int, request_id: str) -> list[dict[str, Any]]:
         """One answer per event, in their order; scoring an event also makes it part of its entities' history."""
         definition = self.predictor.definition
-        windows = self.store.observe_many(events) if self.store else [{} for _ in events]
-        rows = np.stack([definition.vector(event, seen) for event, seen in zip(events, windows, strict=True)])
+        _, rows = observed(definition, self.store, events)
         scores = self.predictor.score(rows)
         answers = [
             {
