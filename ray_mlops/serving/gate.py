@@ -6,16 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from ray_mlops.contract import Progress, Table
 from ray_mlops.errors import SkewError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.split import EPOCH
-from ray_mlops.online import parity
+from ray_mlops.online import ParityReport, parity
 from ray_mlops.online.contract import Event
 from ray_mlops.online.replay import Reader
 from ray_mlops.online.sample import sample
-from ray_mlops.serving.schema import BATCH, BadRequest, RequestSchema
+from ray_mlops.serving.schema import BATCH, BadRequest, transaction_schema
 
 ROWS_PER_REQUEST = 100
 
@@ -28,11 +29,17 @@ def check(definition: FeatureDefinition, history: Table, rows: int, *, store: st
     feature, entity and row where they differ, or the field of a row that no request could bring.
     """
     chosen = sample(definition, history, rows)
-    compared = chosen.num_rows - chosen.num_rows // 3
+    return compare(definition, chosen, chosen.num_rows - chosen.num_rows // 3, store=store, progress=progress).rows
+
+
+def compare(
+    definition: FeatureDefinition, table: pa.Table | Table, rows: int | None, *, store: str, progress: Progress
+) -> ParityReport:
+    """`online.parity` of the last `rows` rows (None: all), which come in requests; `SkewError` where they differ."""
     report = parity(
         definition,
-        chosen,
-        compared,
+        table,
+        rows,
         url=store,
         rows_per_batch=ROWS_PER_REQUEST,
         read=requests(definition, most=ROWS_PER_REQUEST),
@@ -40,12 +47,12 @@ def check(definition: FeatureDefinition, history: Table, rows: int, *, store: st
     )
     if report.first:
         raise SkewError(str(report))
-    return report.rows
+    return report
 
 
 def requests(definition: FeatureDefinition, *, most: int) -> Reader:
     """Makes of at most `most` rows the events that the endpoint would make of a request with them."""
-    schema, time, key = RequestSchema(definition, most=most), definition.data.time, definition.data.key
+    schema, time, key = transaction_schema(definition, most=most), definition.data.time, definition.data.key
 
     def read(rows: list[dict[str, Any]]) -> Sequence[Event]:
         sent = [{**row, time: EPOCH + timedelta(microseconds=row[time])} for row in rows]

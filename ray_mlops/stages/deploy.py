@@ -1,7 +1,7 @@
 """Deploy: prove that the online path gives the features of the batch path, fill the entity store with recent history,
 start the replicas on a pinned bundle, and ask them one question."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Table
 from ray_mlops.errors import SkewError
@@ -35,6 +35,13 @@ class DeployConfig(Frozen):
     parity_rows: int = Field(default=2000, ge=0)
     limits: Limits = Limits()
     scale: Scale = Scale()
+
+    @field_validator("store")
+    @classmethod
+    def _shared(cls, url: str) -> str:
+        if url.startswith("memory:"):
+            raise ValueError("the memory of one replica is no store for an endpoint; use sqlite:///… or redis://…")
+        return url
 
 
 def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
