@@ -1,19 +1,9 @@
-"""Stores of every kind; Redis is a real server that the tests start and stop."""
+"""Stores of every kind."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
-
-from tests.benchmarks.redis_server import redis_server
-
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A redis-server on a free port of its own, without persistence."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
