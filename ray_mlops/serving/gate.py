@@ -21,7 +21,7 @@ from ray_mlops.serving.schema import BATCH, BadRequest, transaction_schema
 ROWS_PER_REQUEST = 100
 
 
-def check(definition: FeatureDefinition, history: Table, rows: int, *, store: str, progress: Progress) -> int:
+def check(definition: FeatureDefinition, history: pa.Table, rows: int, *, store: str, progress: Progress) -> int:
     """Compare a sample of at most `rows` rows, on an empty store of the kind that the URL `store` names; the number
     compared.
 

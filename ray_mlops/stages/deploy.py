@@ -1,12 +1,14 @@
 """Deploy: prove that the online path gives the features of the batch path, fill the entity store with recent history,
 start the replicas on a pinned bundle, and ask them one question."""
 
+import pyarrow as pa
 from pydantic import Field, field_validator
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Table
 from ray_mlops.errors import SkewError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online import CaptureLog, backfill, catch_up, open_store
+from ray_mlops.online.backfill import recent
 from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.serving import endpoint as endpoints
@@ -52,11 +54,12 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     """
     bundle = Bundle.load(version.uri, digest=version.digest)
     definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
-    history = _history(version.uri)
     settings = _settings(config, run, version)
-    compared = _prove(config, definition, history, settings, run) if history and config.parity_rows else 0
     log = CaptureLog(settings.capture)
-    _fill(settings.store, definition, history, log, run)
+    history = _history(version.uri, definition)
+    compared = _prove(config, definition, history, settings, run) if history is not None else 0
+    with endpoints.opening(config.port):
+        _fill(settings.store, definition, history, log, run)
     url = endpoints.start(settings, config.scale, port=config.port, seconds=config.ready_s)
     _fill(settings.store, definition, None, log, run)  # what the replicas of before have answered meanwhile
     probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s)
@@ -96,14 +99,16 @@ def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings
     )
 
 
-def _history(bundle: str) -> Table | None:
-    """The table that the model was made from; None where only the bundle was brought here."""
+def _history(bundle: str, definition: FeatureDefinition) -> pa.Table | None:
+    """The rows that the model was made from and that windows still reach; None where only the bundle was brought here."""
     path = origin(bundle)
-    return Table.model_validate(files.read_json(path)["history"]) if files.exists(path) else None
+    return recent(definition, Table.model_validate(files.read_json(path)["history"])) if files.exists(path) else None
 
 
-def _prove(config: DeployConfig, definition: FeatureDefinition, history: Table, settings: Settings, run: Run) -> int:
+def _prove(config: DeployConfig, definition: FeatureDefinition, history: pa.Table, settings: Settings, run: Run) -> int:
     """Compare the online path with the batch path on a sample of the history; the number of rows compared."""
+    if not config.parity_rows:
+        return 0
     try:
         return gate.check(definition, history, config.parity_rows, store=settings.store, progress=run.progress)
     except SkewError as error:
@@ -114,7 +119,7 @@ def _prove(config: DeployConfig, definition: FeatureDefinition, history: Table, 
         ) from error
 
 
-def _fill(url: str, definition: FeatureDefinition, history: Table | None, log: CaptureLog, run: Run) -> None:
+def _fill(url: str, definition: FeatureDefinition, history: pa.Table | None, log: CaptureLog, run: Run) -> None:
     """Bring the state of the entities up to the end of the history that the model was made from, and of what the
     endpoint has answered since, where it is not yet."""
     if not definition.windows:

@@ -7,17 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ray_mlops.contract import ModelVersion, Run, Table, no_progress
+from ray_mlops.contract import ModelVersion, Run, no_progress
 from ray_mlops.errors import SkewError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online import ParityReport
-from ray_mlops.platform import tables
 from ray_mlops.serving import gate
 from ray_mlops.stages import register
 from ray_mlops.stages.register import RegisterConfig
 from tests import planted_skew
 from tests.online.conftest import empty_redis
-from tests.small_model import DEFINITION, TRANSACTIONS, study, transactions
+from tests.small_model import DEFINITION, study, transactions
 
 PLANTED = [
     # The label counts before it can be known, cents are lost, a clock runs ahead.
@@ -57,22 +56,17 @@ def fitted(table: pa.Table) -> FeatureDefinition:
     return DEFINITION.fitted(table)
 
 
-def stored(table: pa.Table, root: Path) -> Table:
-    run = Run(root=str(root), id="r", recipe="small", uri=str(root / "artifact"), fingerprint="f")
-    return tables.write_arrow(table, "small.clean", run, data=TRANSACTIONS)
+def check(table: pa.Table, rows: int = 300, store: str = "sqlite:///x.db") -> int:
+    return gate.check(fitted(table), table, rows, store=store, progress=no_progress)
 
 
-def check(table: pa.Table, root: Path, rows: int = 300, store: str = "sqlite:///x.db") -> int:
-    return gate.check(fitted(table), stored(table, root), rows, store=store, progress=no_progress)
-
-
-def test_a_sample_passes_on_a_store_of_the_kind_of_the_endpoint(tmp_path: Path, redis_url: str) -> None:
+def test_a_sample_passes_on_a_store_of_the_kind_of_the_endpoint(redis_url: str) -> None:
     table = transactions()
-    assert check(table, tmp_path) == check(table, tmp_path, store=empty_redis(redis_url)) > 190
-    assert not (tmp_path / "x.db").exists()
+    assert check(table) == check(table, store=empty_redis(redis_url)) > 190
+    assert not Path("x.db").exists()
 
 
-def test_all_of_a_table_is_compared_when_asked_for(tmp_path: Path) -> None:
+def test_all_of_a_table_is_compared_when_asked_for() -> None:
     table = transactions(1500)
     steps: list[tuple[int, int, str]] = []
     report = gate.compare(fitted(table), table, None, store="memory://", progress=lambda *step: steps.append(step))
@@ -81,13 +75,13 @@ def test_all_of_a_table_is_compared_when_asked_for(tmp_path: Path) -> None:
     assert isinstance(report, ParityReport) and str(report).startswith("no skew: 9 features of 1,500 rows")
 
 
-def test_a_row_that_no_request_could_bring_is_named(tmp_path: Path) -> None:
+def test_a_row_that_no_request_could_bring_is_named() -> None:
     table = transactions(50)
     place = table.column_names.index("amount")
     amounts = table["amount"].to_pylist()
     odd = table.set_column(place, "amount", pa.array([*amounts[:-1], 200_000.0]))
     with pytest.raises(SkewError, match="the endpoint would refuse event 49 of the table: amount should be less than"):
-        check(odd, tmp_path)
+        check(odd)
 
 
 @pytest.mark.parametrize(("file", "line", "into", "column"), PLANTED)
