@@ -6,6 +6,7 @@ from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
 from ray_mlops.errors import EndpointError
 from ray_mlops.fraud.features import FeatureDefinition
+from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store
 from ray_mlops.serving import gate
@@ -149,13 +150,14 @@ def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) 
 
 def parity(recipe: str, root: str, assignments: Sequence[str], *, rows: int, store: str, verbose: bool = False) -> None:
     """Compare the features of the last `rows` rows (0: all) online and in batch; `SkewError` names what differs."""
+    url = SCRATCH.get(store, store)
+    kind_of(url)
     records = lifecycle(recipe, root, assignments, span=("ingest", "features"), verbose=verbose)
     made = next(record.artifact for record in records if isinstance(record.artifact, Features))
     definition = FeatureDefinition.model_validate(files.read_json(made.definition))
     lines = console.StageLines(verbose=verbose)
     lines.started("parity")
     try:
-        url = SCRATCH.get(store, store)
         report = gate.compare(definition, made.history, rows or None, store=url, progress=lines.progress)
     finally:
         lines.close()

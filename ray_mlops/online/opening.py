@@ -27,23 +27,29 @@ def open_store(url: str, definition: FeatureDefinition) -> EntityStore:
     return open_plan(url, Plan(definition))
 
 
+def kind_of(url: str) -> str:
+    """The kind of store that a URL names, one of `SCHEMES`; ConfigError where it is none of them."""
+    scheme = urlsplit(url).scheme
+    if scheme in SCHEMES:
+        return scheme
+    near = difflib.get_close_matches(scheme, SCHEMES, n=1)
+    hint = f"did you mean {near[0]}://?" if near else "use sqlite:///path.db, redis://host:6379/0 or memory://"
+    raise ConfigError(f"entity store {url!r}: unknown kind {scheme!r}; {hint}")
+
+
 def open_plan(url: str, plan: Plan) -> EntityStore:
     """`open_store` for a plan that is there already."""
-    scheme = urlsplit(url).scheme
-    if scheme == "memory":
+    kind = kind_of(url)
+    if kind == "memory":
         return LocalStore(plan, MemoryShelf(plan))
-    if scheme == "sqlite":
+    if kind == "sqlite":
         from ray_mlops.online.sqlite_store import SqliteShelf
 
         path, options = _sqlite_path(url)
         return LocalStore(plan, SqliteShelf(path, plan, **options))
-    if scheme in ("redis", "rediss", "unix"):
-        from ray_mlops.online.redis_store import RedisStore
+    from ray_mlops.online.redis_store import RedisStore
 
-        return RedisStore(url, plan)
-    near = difflib.get_close_matches(scheme, SCHEMES, n=1)
-    hint = f"did you mean {near[0]}://?" if near else "use sqlite:///path.db, redis://host:6379/0 or memory://"
-    raise ConfigError(f"entity store {url!r}: unknown kind {scheme!r}; {hint}")
+    return RedisStore(url, plan)
 
 
 def _sqlite_path(url: str) -> tuple[str, dict[str, str]]:

@@ -9,6 +9,7 @@ from ray_mlops.errors import SkewError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online import CaptureLog, backfill, catch_up, open_store
 from ray_mlops.online.backfill import recent
+from ray_mlops.online.opening import kind_of
 from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.serving import endpoint as endpoints
@@ -41,7 +42,7 @@ class DeployConfig(Frozen):
     @field_validator("store")
     @classmethod
     def _shared(cls, url: str) -> str:
-        if url.startswith("memory:"):
+        if url and kind_of(url) == "memory":
             raise ValueError("the memory of one replica is no store for an endpoint; use sqlite:///… or redis://…")
         return url
 
