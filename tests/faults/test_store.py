@@ -91,15 +91,15 @@ def deployed(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> 
 
 def test_a_killed_replica_loses_no_event_that_was_acknowledged(deployed: Deployed) -> None:
     sent = [{**GOOD, "transaction_id": 10_000 + number} for number in range(60)]
-    before = deployed.stats()["events"]
+    before = deployed.stats()["records"]
     answers = [deployed.post("score", each).json() for each in sent[:30]]
     os.kill(deployed.replica(), signal.SIGKILL)
     answers += [deployed.insist(each) for each in sent[30:]]
-    assert deployed.stats()["events"] == before + len(sent)
+    assert deployed.stats()["records"] == before + len(sent)
     again = [deployed.insist(each) for each in sent]
     kept = ("id", "score", "probability", "decision", "reasons")
     assert [[each[name] for name in kept] for each in again] == [[each[name] for name in kept] for each in answers]
-    assert deployed.stats()["events"] == before + len(sent)
+    assert deployed.stats()["records"] == before + len(sent)
 
 
 def test_a_lost_store_is_filled_again_from_the_history_and_the_capture_log(deployed: Deployed) -> None:
@@ -114,7 +114,7 @@ def test_a_lost_store_is_filled_again_from_the_history_and_the_capture_log(deplo
     deployed.lose_the_store()
     assert deployed.deploy() == deployed.endpoint
     restored = deployed.stats()
-    assert restored["events"] == whole["events"] + 1 and restored["labels"] == whole["labels"]
+    assert restored["records"] == whole["records"] + 1 and restored["labels"] == whole["labels"]
     assert deployed.post("score", {**probe, "transaction_id": 30_001}).status_code == 200
     first, second = (features(deployed.endpoint, id) for id in (30_000, 30_001))
     assert second[COUNT] == first[COUNT] + 1  # the first probe itself
