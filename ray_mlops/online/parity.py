@@ -17,7 +17,7 @@ from ray_mlops.platform import tables
 
 RELATIVE = 1e-9  # of sums and what is made of them; everything else is equal to the last bit
 RELATIVE_ENCODED = 2.0**-23  # two sums that near may be rounded to neighbours in float32
-SUMMED = frozenset({"sum", "mean", "std", "ratio"})
+SUMMED = frozenset({"sum", "mean", "std", "ratio", "geometric_ratio", "zscore"})
 ROWS_PER_BATCH = 1_000
 
 
