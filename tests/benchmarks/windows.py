@@ -9,18 +9,16 @@ every value is compared with the kernel's: counts exactly, means to 1e-9. Prints
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from peak_memory import Peak, cpu_seconds
 from window_engines import ENGINES, NAMES, Columns, write_transactions
 
 
@@ -28,11 +26,10 @@ def measure(name: str, source: Path, small: Path, threads: int) -> None:
     """Run one engine, warm, and leave its columns beside the source; prints seconds and peak memory as JSON."""
     ENGINES[name](small, threads)()
     work = ENGINES[name](source, threads)
-    peak = Peak() if name == "path" else None
-    started, cpu = time.perf_counter(), time.process_time()
+    peak = Peak()
+    started, cpu = time.perf_counter(), cpu_seconds()
     columns = work()
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    memory = peak.stop() if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    seconds, cpu, memory = time.perf_counter() - started, cpu_seconds() - cpu, peak.stop()
     for feature, column in (columns or read_back(source)).items():
         np.save(source.parent / f"{name}-{feature}.npy", column)
     if name == "path":
@@ -40,29 +37,6 @@ def measure(name: str, source: Path, small: Path, threads: int) -> None:
 
         runtime.disconnect()
     print(json.dumps({"seconds": round(seconds, 3), "cpu": round(cpu, 2), "peak_gb": round(memory, 2)}))
-
-
-class Peak:
-    """The largest use of memory on this machine above the use at the start, in GB: Ray's work is in many processes."""
-
-    def __init__(self) -> None:
-        import psutil
-
-        self.used: Callable[[], float] = lambda: -psutil.virtual_memory().available / 1e9
-        self.start = self.high = self.used()
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def _watch(self) -> None:
-        while not self.done.wait(0.1):
-            self.high = max(self.high, self.used())
-
-    def stop(self) -> float:
-        """The peak since the start."""
-        self.done.set()
-        self.thread.join()
-        return self.high - self.start
 
 
 def read_back(source: Path) -> Columns:
