@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ray_mlops.cli import main
-from ray_mlops.contract import STAGES
+from ray_mlops.stage_names import STAGES
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
