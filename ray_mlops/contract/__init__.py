@@ -39,15 +39,12 @@ from ray_mlops.contract.learning import (
     Worker,
 )
 from ray_mlops.contract.run import (
-    STAGES,
     Progress,
     Run,
-    StageName,
     no_progress,
 )
 
 __all__ = [
-    "STAGES",
     "Algorithm",
     "Artifact",
     "Backend",
@@ -72,7 +69,6 @@ __all__ = [
     "Run",
     "Schema",
     "Space",
-    "StageName",
     "Table",
     "Trained",
     "Trials",
