@@ -121,7 +121,7 @@ def deploy(model: Model, root: Root = ROOT, assignments: Set = [], verbose: Verb
 
 @app.command()
 def undeploy(name: Annotated[str, typer.Argument(help="the endpoint's name")], root: Root = ROOT) -> None:
-    """Take an endpoint down; the local cluster goes with its last endpoint."""
+    """Take an endpoint down, and the idle local cluster with it."""
     from ray_mlops import commands
 
     commands.undeploy(root, name)
