@@ -224,10 +224,7 @@ def _within(reach: pads.Expression, batch: pa.Table) -> pa.Table:
 
 def _add_windows(definition: FeatureDefinition, windows: Sequence[Window], partition: pa.Table) -> pa.Table:
     """The windows of whole entities, already in the precision of the feature table: half the bytes to shuffle."""
-    table = definition.add_windows(partition, windows)
-    names = {name for window in windows for name in window.names()}
-    types = [pa.float32() if field.name in names else field.type for field in table.schema]
-    return table.cast(pa.schema(list(zip(table.column_names, types, strict=True))))
+    return definition.add_windows(partition, windows, precision=np.float32)
 
 
 def _schema(plan: _Plan) -> Schema:

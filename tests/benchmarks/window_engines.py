@@ -154,7 +154,7 @@ def path(source: Path, threads: int) -> Callable[[], Columns]:
     if rows <= FeaturesConfig().in_process_rows:
 
         def work() -> Columns:
-            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads)
+            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, precision=np.float32)
             pq.write_table(table, target / "part.parquet", **PARQUET)
             return {}
 
