@@ -73,14 +73,15 @@ class Seen(NamedTuple):
 
 
 class Plan:
-    """How a definition is kept online. `digest` names what is stored: two definitions that keep the same rows share it."""
+    """How a definition is kept online. `digest` names what is stored: two definitions that keep the same rows share it,
+    unless one has a `space` (letters and digits) to itself."""
 
-    def __init__(self, definition: FeatureDefinition) -> None:
+    def __init__(self, definition: FeatureDefinition, *, space: str = "") -> None:
         self.definition = definition
         self.streams = _streams(definition)
         self.width = sum(len(window.names()) for window in definition.windows)
         self.labelled = tuple(s for s in self.streams if s.label is not None)
-        self.digest = _digest(definition)
+        self.digest = _digest(definition) + space
         self.text_keys = definition.data.column(definition.data.key).type == "string"
         self._key = key_reader(definition.data)
         self._calendar = lru_cache(maxsize=65_536)(self._calendar_of_minute)
