@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
+from math import isnan
 from threading import RLock
 
-import numpy as np
 import orjson
 
 from ray_mlops.online import codec
@@ -246,7 +246,7 @@ def _remembered(history: History) -> Iterator[tuple]:
     """What is remembered of each row of a history, which has not been answered."""
     columns = [history.entities[stream.entities].to_pylist() for stream in history.plan.labelled]
     named = map(cache(_named), zip(*columns, strict=True)) if columns else repeat(None, len(history))
-    labels = np.where(np.isnan(history.labels), None, history.labels).tolist()
+    labels = [None if isnan(label) else label for label in history.labels.tolist()]
     return zip(history.keys, history.times.tolist(), named, labels, history.label_times.tolist(), strict=True)
 
 
