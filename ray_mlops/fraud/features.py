@@ -22,7 +22,7 @@ from ray_mlops.fraud.encoding import (
     learn,
     number,
 )
-from ray_mlops.fraud.rolling import available_threads, roll
+from ray_mlops.fraud.rolling import Precision, available_threads, roll
 from ray_mlops.fraud.split import Split
 from ray_mlops.fraud.windows import COMPARED, Window
 
@@ -108,9 +108,13 @@ class FeatureDefinition(Frozen):
             table = table.append_column(name, pa.array(column))
         return table
 
-    def add_windows(self, table: pa.Table, windows: Sequence[Window], *, threads: int = 1) -> pa.Table:
+    def add_windows(
+        self, table: pa.Table, windows: Sequence[Window], *, threads: int = 1, precision: Precision = np.float64
+    ) -> pa.Table:
         """The table with the columns of some windows added; all events of an entity must be in it."""
-        columns = roll(windows, table, key=self.data.key, time=self.data.time, arrival=self.arrival, threads=threads)
+        data = self.data
+        roles = {"key": data.key, "time": data.time, "arrival": self.arrival}
+        columns = roll(windows, table, **roles, threads=threads, precision=precision)
         for name in (name for window in windows for name in window.names()):
             table = table.append_column(name, pa.array(columns[name]))
         return table

@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from handbook_folds import CANDIDATES, CHOSEN, TEST, VALIDATION, Evidence, fold, spread
+from handbook_folds import CANDIDATES, CHOSEN, TEST, VALIDATION, Evidence, evaluated, features_of, ingested, spread
 from handbook_folds import PUBLISHED as FOLDS_PUBLISHED
 
 from ray_mlops import algorithms, console, pipeline, runs
-from ray_mlops.contract import Evaluation
+from ray_mlops.contract import Evaluation, Run, Table
 from ray_mlops.fraud.features import FeaturesConfig, Split
 from ray_mlops.fraud.simulate import TRANSACTIONS
 from ray_mlops.pipeline import Config
@@ -76,18 +76,13 @@ def chapter3(data: Path, kind: str) -> Config:
     )
 
 
-def evaluated(config: Config, root: str) -> Evaluation:
-    """A recipe run through the lifecycle up to `evaluate`."""
+def measure(config: Config, root: str) -> dict[str, float]:
+    """Test figures of a recipe, run through the lifecycle up to `evaluate`."""
     lines = console.StageLines()
     run = runs.open_run(config, "handbook", root, override="public benchmark with a fixed protocol")
     evaluation = pipeline.execute(config, run, last="evaluate", finished=lines.finished)[-1].artifact
     assert isinstance(evaluation, Evaluation)
-    return evaluation
-
-
-def measure(config: Config, root: str) -> dict[str, float]:
-    """Test figures of a recipe."""
-    return figures(evaluated(config, root))
+    return figures(evaluation)
 
 
 def figures(evaluation: Evaluation) -> dict[str, float]:
@@ -116,14 +111,22 @@ def run_chapter3(data: Path, root: str) -> dict[str, Any]:
     return {"chapter3": {"logistic": found["logistic"], "boosting": boosting, "xgboost": found["xgboost"]}}
 
 
+def ingest(data: Path, root: str) -> tuple[Table, Run]:
+    """The transactions as a clean table."""
+    config = ingested(data, RENAME)
+    run = runs.open_run(config, "handbook", root)
+    table = pipeline.execute(config, run, last="clean", finished=console.StageLines().finished)[-1].artifact
+    assert isinstance(table, Table)
+    return table, run
+
+
 def run_folds(data: Path, root: str) -> dict[str, Any]:
     """The chosen settings on the four test folds, and how near they come to what the data allow."""
-    evidence = Evidence.of(data)
+    (table, run), evidence = ingest(data, root), Evidence.of(data)
     found: dict[str, dict[str, float]] = {}
     ceilings: list[dict[str, float]] = []
     for regime, name in CHOSEN.items():
-        config = fold(data, RENAME, regime, CANDIDATES[name])
-        evaluations = [evaluated(config(week), root) for week in TEST]
+        evaluations = [evaluated(table, run, features_of(week, regime), CANDIDATES[name]) for week in TEST]
         found[regime] = spread([figures(evaluation) for evaluation in evaluations])
         ceilings = [evidence.ceiling(f"{evaluation.uri}/scores.parquet", ROLES) for evaluation in evaluations]
     ceiling = spread(ceilings)
@@ -141,8 +144,11 @@ def run_folds(data: Path, root: str) -> dict[str, Any]:
 
 def choose(data: Path, root: str) -> dict[str, Any]:
     """Every candidate on the four validation folds; the test folds are not looked at."""
+    table, run = ingest(data, root)
     found = {
-        f"{regime}, {name}": spread([measure(fold(data, RENAME, regime, algorithm)(week), root) for week in VALIDATION])
+        f"{regime}, {name}": spread(
+            [figures(evaluated(table, run, features_of(week, regime), algorithm)) for week in VALIDATION]
+        )
         for regime in CHOSEN
         for name, algorithm in CANDIDATES.items()
     }
