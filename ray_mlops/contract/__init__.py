@@ -5,6 +5,7 @@ the root, the seed and the tracker. Nothing here imports Ray, torch or a data li
 """
 
 from ray_mlops.contract.artifacts import (
+    LABEL_LINE,
     Artifact,
     CleanTable,
     Condition,
@@ -45,6 +46,7 @@ from ray_mlops.contract.run import (
 )
 
 __all__ = [
+    "LABEL_LINE",
     "Algorithm",
     "Artifact",
     "Backend",

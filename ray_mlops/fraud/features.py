@@ -24,7 +24,7 @@ from ray_mlops.fraud.encoding import (
 )
 from ray_mlops.fraud.rolling import Precision, available_threads, roll
 from ray_mlops.fraud.split import Split
-from ray_mlops.fraud.windows import Window
+from ray_mlops.fraud.windows import COMPARED, Window
 
 __all__ = ["FeatureDefinition", "FeaturesConfig", "Split", "Window"]
 
@@ -211,8 +211,10 @@ class FeatureDefinition(Frozen):
             )
         if window.value != self.data.label:
             return
-        if "ratio" in window.aggregates:
-            raise ConfigError(f"features: the ratio of {window.value!r} reads the label of the event itself; drop it")
+        if reading := sorted(COMPARED & set(window.aggregates)):
+            raise ConfigError(
+                f"features: the {reading[0]} of {window.value!r} reads the label of the event itself; drop it"
+            )
         if not window.delay and self.data.label_time is None:
             raise ConfigError(
                 f"features: a window of the label {window.value!r} needs a `delay` (the days until labels are known) or "

@@ -1,4 +1,4 @@
-"""The windows of all events of a table at once: the batch twin of `windows.evaluate_one`.
+"""The windows of all events of a table at once: the batch twin of the online executor.
 
 Rows are dealt into parts small enough for the cache, each with whole entities, and the parts are worked on by threads.
 A feature depends on the events of its entity only, so neither parts nor threads nor the order of rows change a bit.
