@@ -14,6 +14,7 @@ from ray_mlops.overrides import merge, nearest, override
 from ray_mlops.pipeline import Config
 from ray_mlops.stages.ingest import IngestConfig, Simulator
 from ray_mlops.stages.register import RegisterConfig
+from ray_mlops.stages.tune import TuneConfig
 
 Recipe = Callable[[], Config]
 
@@ -60,6 +61,7 @@ def fraud() -> Config:
             windows=RICH_WINDOWS,
             split=Split(train_days=21, delay_days=7, validation_days=7, test_days=7),
         ),
+        tune=TuneConfig(trials=4),  # few, so that a first run is short
         register=RegisterConfig(name="fraud", gates={"average_precision": 0.3, "roc_auc": 0.7}),
     )
 
