@@ -148,7 +148,9 @@ def _numbers(text: pa.Array, kind: ColumnType) -> pa.Array:
     try:
         return text.cast(ARROW_TYPES[kind])
     except pa.ArrowInvalid:  # "12.0" and "+12" are whole numbers too; by way of a float, long ids would lose digits
-        return pc.replace_substring_regex(text, r"^\+|\.0*$", "").cast(ARROW_TYPES[kind])
+        plain = pc.replace_substring_regex(text, r"^\+([^+-])", r"\1")  # "+-1" and "1.." are none
+        plain = pc.replace_substring_regex(plain, r"(\d)\.0*$", r"\1") if kind == "int64" else plain
+        return plain.cast(ARROW_TYPES[kind])
 
 
 def _exact(array: pa.Array, kind: ColumnType) -> pa.Array:

@@ -75,6 +75,13 @@ def test_a_column_full_of_nonsense_is_one_error_a_row() -> None:
     assert set(found) == {None} and set(errors) == {"x"}
 
 
+@pytest.mark.parametrize("kind", ["int64", "float64"])
+@pytest.mark.parametrize("text", ["+-0", "+-1", "++1", "1..", ".0.", "1.0.0", "+", "."])
+def test_what_only_resembles_a_number_is_none(text: str, kind: ColumnType) -> None:
+    assert cast_x([text], kind) == ([None], [text])
+    assert cast_x([text, "1"], kind) == ([None, 1], [text, None])
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.one_of(st.none(), st.text("0123456789.-+eE naif", max_size=8)), max_size=30),
