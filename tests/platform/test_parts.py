@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ray_mlops.contract import Column, Features, Interval, Run, Schema
+from ray_mlops.contract import Column, Features, Interval, Run, Schema, Table
 from ray_mlops.errors import DataError
 from ray_mlops.platform import tables
 from ray_mlops.platform.parts import ArrayPart, Source
