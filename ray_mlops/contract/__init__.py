@@ -6,16 +6,21 @@ the root, the seed and the tracker. Nothing here imports Ray, torch or a data li
 
 from ray_mlops.contract.artifacts import (
     Artifact,
+    CleanImages,
     CleanTable,
     Condition,
     Decision,
     Endpoint,
     Evaluation,
     Features,
+    ImageFeatures,
+    ImageProfile,
+    ImageTable,
     Interval,
     ModelVersion,
     Profile,
     Rule,
+    Snapshot,
     Table,
     Trained,
     Trials,
@@ -26,6 +31,10 @@ from ray_mlops.contract.data import (
     ColumnType,
     Frozen,
     Schema,
+)
+from ray_mlops.contract.images import (
+    FORMATS,
+    ImageSchema,
 )
 from ray_mlops.contract.learning import (
     Algorithm,
@@ -47,11 +56,13 @@ from ray_mlops.contract.run import (
 )
 
 __all__ = [
+    "FORMATS",
     "STAGES",
     "Algorithm",
     "Artifact",
     "Backend",
     "Choice",
+    "CleanImages",
     "CleanTable",
     "Column",
     "ColumnType",
@@ -62,6 +73,10 @@ __all__ = [
     "Evaluation",
     "Features",
     "Frozen",
+    "ImageFeatures",
+    "ImageProfile",
+    "ImageSchema",
+    "ImageTable",
     "Interval",
     "Model",
     "ModelVersion",
@@ -71,6 +86,7 @@ __all__ = [
     "Rule",
     "Run",
     "Schema",
+    "Snapshot",
     "Space",
     "StageName",
     "Table",

@@ -31,10 +31,14 @@ Space = Mapping[str, Uniform | Choice]
 
 
 class Part(Protocol):
-    """One part (train or validation) of the data, as this worker sees it (its shard under distributed training)."""
+    """One part (train or validation) of the data, as this worker sees it (its shard under distributed training).
+
+    Of transactions: features `(rows, features)` float32, labels `(rows,)` float32 0/1, ordered by (time, key). Of images:
+    `(rows, height, width, channels)` uint8 and class places `(rows,)` int64, ordered by key.
+    """
 
     def arrays(self) -> "tuple[np.ndarray, np.ndarray]":
-        """Features `(rows, features)` float32 and labels `(rows,)` float32, ordered by (time, key)."""
+        """Features and labels of all rows."""
         ...
 
     def batches(self, size: int, seed: int | None = None) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
@@ -44,7 +48,7 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """What an algorithm is fitted on. `names` are the feature names, in column order."""
+    """What an algorithm is fitted on. `names` are the feature names in column order; of images, the class names."""
 
     train: Part
     validation: Part
@@ -73,7 +77,12 @@ class Worker(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """A fitted model. `predict` gives one score in [0, 1] per row, `explain` a contribution per row and feature."""
+    """A fitted model.
+
+    On transactions `predict` gives one score in [0, 1] per row and `explain` a contribution per row and feature. On
+    images `predict` gives the probability of each class `(rows, classes)`, and `explain` how much each pixel spoke for
+    the predicted class, `(rows, height, width)` in [0, 1].
+    """
 
     def predict(self, batch: "np.ndarray") -> "np.ndarray": ...
 
