@@ -101,15 +101,17 @@ def mixing(images: "Tensor", generator: "Generator", *, mixup: float, cutmix: fl
 
     Returns the pictures, the position of each one's partner and the share `(rows,)` that stayed its own. `mixup` blends
     and `cutmix` pastes a rectangle, the numbers being the concentration of the Beta distribution of the share; with
-    both, each batch takes one of them by the toss of a coin.
+    both, each batch takes one of them, by the generator's seed.
     """
     import torch
 
     device, rows = images.device, len(images)
     partner = torch.randperm(rows, generator=generator, device=generator.device).to(device)
-    paste = bool(cutmix) and (not mixup or _coin(generator))
+    paste = bool(cutmix) and (not mixup or generator.initial_seed() % 2 == 1)  # a coin that a GPU need not tell
     # A share of Beta(a, a) from two Gamma draws; torch's own Beta takes no generator.
-    gammas = torch._standard_gamma(torch.full((2, rows), cutmix if paste else mixup, device=generator.device), generator)
+    gammas = torch._standard_gamma(
+        torch.full((2, rows), cutmix if paste else mixup, device=generator.device), generator
+    )
     share = (gammas[0] / gammas.sum(dim=0).clamp_min(1e-12)).to(device)
     if not paste:
         weight = share.view(-1, 1, 1, 1)
@@ -152,12 +154,6 @@ def _uniform(rows: int, generator: "Generator", device: object) -> "Tensor":
 
 def _signed(rows: int, generator: "Generator", device: object) -> "Tensor":
     return 2 * _uniform(rows, generator, device) - 1
-
-
-def _coin(generator: "Generator") -> bool:
-    import torch
-
-    return bool(torch.rand(1, generator=generator, device=generator.device) < 0.5)
 
 
 def _as_bytes(values: "Tensor") -> "Tensor":

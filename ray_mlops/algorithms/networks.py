@@ -51,6 +51,22 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
+class Graph(nn.Module):
+    """A network read from a graph, which was written in evaluation and knows nothing else."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of normalised pictures."""
+        return self.graph(images)
+
+    def train(self, mode: bool = True) -> "Graph":
+        """Nothing to change."""
+        return self
+
+
 def known(name: str) -> bool:
     """Whether there is such a network, ours or a classification model of torchvision."""
     from torchvision import models
@@ -108,7 +124,9 @@ def load_weights(network: nn.Module, path: str) -> None:
             fitting[name] = found
     missing = [name for name in own if name not in fitting and not name.startswith(f"{head}.")]
     if missing:
-        raise ConfigError(f"the weights in {path} do not fit the network: {_named(missing)} is missing or of other shape")
+        raise ConfigError(
+            f"the weights in {path} do not fit the network: {_named(missing)} is missing or of other shape"
+        )
     network.load_state_dict({**own, **fitting})
 
 
@@ -125,7 +143,7 @@ def _read_weights(path: str) -> dict[str, Tensor]:
         return load_file(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds; none of them runs code of the file
+    except Exception as error:
         raise ConfigError(f"{path} does not hold weights alone (a state_dict of tensors): {error}") from error
     found = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
