@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pydantic import Field
 
@@ -81,12 +82,12 @@ class Debugger:
 
     def _not_stalled(self, done: float) -> None:
         first, best = self._start or 0.0, min(self.losses)
-        if self.rules.stalled is not None and done >= self.rules.stalled:
-            if best > 0.99 * first and first > 1e-3:
-                raise TrainingError(
-                    f"the training loss does not decrease: {first:.4g} at first, {best:.4g} at best after {done:.0%} of "
-                    "the fit; change learning_rate, or look at the labels"
-                )
+        late = self.rules.stalled is not None and done >= self.rules.stalled
+        if late and best > 0.99 * first and first > 1e-3:
+            raise TrainingError(
+                f"the training loss does not decrease: {first:.4g} at first, {best:.4g} at best after {done:.0%} of "
+                "the fit; change learning_rate, or look at the labels"
+            )
 
     def _not_overfitted(self) -> None:
         rising, patience = self.validation[-1], self.rules.patience
@@ -94,7 +95,7 @@ class Debugger:
             return
         best = min(self.validation)
         recent = self.validation[-patience - 1 :]
-        worsening = all(later > earlier for earlier, later in zip(recent, recent[1:], strict=False))
+        worsening = all(later > earlier for earlier, later in pairwise(recent))
         if worsening and rising > self.rules.overfitting * best and self.losses[-1] < self.losses[-patience - 1]:
             raise TrainingError(
                 f"the fit memorises its rows: the validation loss rose from {best:.4g} to {rising:.4g} while the training "

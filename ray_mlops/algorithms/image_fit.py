@@ -131,6 +131,9 @@ class ImageFit:
     def _step(self, images: Tensor, labels: Tensor, *, step: int, weight: float, looking: bool) -> Tensor | None:
         """One step of the optimizer; the length of the gradient when it is looked at."""
         state, config = self._state, self._config
+        if state.epoch == step == 0:
+            low, high = (float(value) for value in images.aminmax())
+            self._debugger.inputs(-most(-low, self._worker), most(high, self._worker))
         seed = self._seed(step)
         torch.manual_seed(seed)
         self._generator.manual_seed(seed)
