@@ -9,7 +9,7 @@ demo: .venv/installed
 test: .venv/installed-test system lint unit
 
 unit:
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
 lint:
 	$(BIN)/ruff check .

@@ -13,6 +13,16 @@ settings.register_profile("ray_mlops", deadline=None)
 settings.load_profile("ray_mlops")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process runs all that needs Ray, so that there is one Ray, and first, for that takes longest; the other one
+    runs the rest meanwhile."""
+    for item in items:
+        if "ray_session" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A connected local cluster that ends with the session."""

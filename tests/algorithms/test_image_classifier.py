@@ -151,9 +151,11 @@ def test_pretrained_weights_keep_the_body_and_the_frozen_epochs_train_the_head_a
     )
     tuned = algorithm.fit(two, LocalWorker())
     old, new = before.network.state_dict(), tuned.network.state_dict()
-    assert [name for name in old if not torch.equal(old[name], new[name])] if old["head.weight"].shape == new[
-        "head.weight"
-    ].shape else new["head.weight"].shape == (2, 8)
+    assert (
+        [name for name in old if not torch.equal(old[name], new[name])]
+        if old["head.weight"].shape == new["head.weight"].shape
+        else new["head.weight"].shape == (2, 8)
+    )
     assert all(torch.equal(old[name], new[name]) for name in old if not name.startswith("head."))
     thawed = algorithm.model_copy(update={"epochs": 2}).fit(two, LocalWorker())
     assert not torch.equal(thawed.network.state_dict()["stages.0.0.weight"], old["stages.0.0.weight"])
@@ -234,7 +236,11 @@ def spoilt(images: Any = None, labels: Any = None) -> Data:
         ({"learning_rate": 1e30}, spoilt(), "became|explodes"),
         ({"learning_rate": 1e-12, "debug": DebugRules(stalled=0.2)}, spoilt(), "does not decrease"),
         ({}, spoilt(images=np.zeros_like), "all inputs of the first batch are black"),
-        ({"learning_rate": 3.0, "optimizer": "adamw", "epochs": 10, "debug": DebugRules(dead=0.2)}, spoilt(), "are dead"),
+        (
+            {"learning_rate": 3.0, "optimizer": "adamw", "epochs": 10, "debug": DebugRules(dead=0.2)},
+            spoilt(),
+            "are dead",
+        ),
     ],
 )
 def test_a_hopeless_fit_is_stopped_with_the_reason(change: dict[str, Any], data: Data, reason: str) -> None:
