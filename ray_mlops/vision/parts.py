@@ -63,6 +63,14 @@ class ImageSource:
                 shares.append(table.take(pa.array(chosen)) if size > 1 else table)
         return pa.concat_tables(shares) if shares else pa.table({TARGET: pa.array([], pa.int64())})
 
+    def batches(self, split: Split, rows: int) -> Iterator[pa.Table]:
+        """The images of a split as they lie in the files, at most `rows` at once."""
+        wanted, columns = pc.field(SPLIT) == split, [self.key, self.image, TARGET, SPLIT]
+        for group in self._groups():
+            found = group.to_table(columns=columns, filter=wanted)
+            for start in range(0, found.num_rows, rows):
+                yield found.slice(start, rows)
+
     def decoded(self, rows: pa.Table) -> np.ndarray:
         """The images of some rows, uint8 `(rows, height, width, channels)`."""
         if self.pixels:

@@ -40,7 +40,7 @@ def units(*ties: np.ndarray) -> np.ndarray:
     rows = len(ties[0])
     ends, count = [], rows
     for tie in ties:
-        known = np.flatnonzero(np.not_equal(tie, None))
+        known = np.flatnonzero([value is not None for value in tie])
         values, codes = np.unique(tie[known].astype(str), return_inverse=True)
         ends.append((known, codes + count))
         count += len(values)
