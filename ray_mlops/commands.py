@@ -55,7 +55,7 @@ def _where(records: Sequence[store.Record], page: str) -> None:
         if isinstance(record.artifact, ModelVersion):
             print(f"model     {record.artifact.uri}")
         if isinstance(record.artifact, Endpoint):
-            print(f"endpoint  {record.artifact.url}/score  (docs: {record.artifact.url}/docs)")
+            print(f"endpoint  {record.artifact.url}/{record.artifact.route}  (docs: {record.artifact.url}/docs)")
 
 
 def _administration(root: str) -> Run:
