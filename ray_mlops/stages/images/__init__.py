@@ -1,0 +1,1 @@
+"""The stages that images need of their own, one file a stage."""
