@@ -5,7 +5,7 @@ Takes the options of `ray-mlops run fraud`; its exit code is the job's.
 
 import sys
 
-from ray_mlops.cli import main
+from ray_mlops.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["run", "fraud", *sys.argv[1:]]))
+    entry(["run", "fraud", *sys.argv[1:]])

@@ -3,6 +3,7 @@
 Nothing heavy is imported until a command runs, so `ray-mlops --help` answers at once.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -10,13 +11,14 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops.contract import STAGES, StageName
 from ray_mlops.errors import ConfigError, RayMlopsError
+from ray_mlops.stage_names import STAGES, StageName
 
 app = typer.Typer(
     name="ray-mlops",
     help="The machine-learning lifecycle on Ray: raw data to a monitored endpoint with one command.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # rich alone costs more than half of the time that `--help` has
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -41,7 +43,7 @@ def run(
     override: Override = "",
     verbose: Verbose = False,
 ) -> None:
-    """Run the lifecycle of a recipe: every stage whose input has not changed is skipped."""
+    """Run the lifecycle of a recipe; unchanged stages are skipped."""
     _lifecycle(recipe, _stage(first), _stage(last), root, assignments, override, verbose)
 
 
@@ -83,7 +85,7 @@ def runs(root: Root = ROOT) -> None:
 
 @app.command()
 def models(root: Root = ROOT) -> None:
-    """List the registered models, their versions, aliases and approval."""
+    """List the registered models with aliases and approval."""
     from ray_mlops import commands
 
     commands.models(root)
@@ -103,7 +105,7 @@ def promote(
 def reject(
     model: Model, reason: Annotated[str, typer.Option(help="recorded with the change")] = "", root: Root = ROOT
 ) -> None:
-    """Reject a version; if it was the champion, the previous approved version takes over."""
+    """Reject a version; the previous approved one takes over."""
     from ray_mlops import commands
 
     commands.reject(root, model, reason)
@@ -111,7 +113,7 @@ def reject(
 
 @app.command()
 def deploy(model: Model, root: Root = ROOT, assignments: Set = [], verbose: Verbose = False) -> None:  # noqa: B006
-    """Deploy a registered model (the champion unless told otherwise) to a Ray Serve endpoint."""
+    """Deploy a registered model (the champion by default)."""
     from ray_mlops import commands
 
     commands.deploy(root, model, assignments, verbose=verbose)
@@ -119,7 +121,7 @@ def deploy(model: Model, root: Root = ROOT, assignments: Set = [], verbose: Verb
 
 @app.command()
 def undeploy(name: Annotated[str, typer.Argument(help="the endpoint's name")], root: Root = ROOT) -> None:
-    """Take an endpoint down; the local cluster goes with its last endpoint."""
+    """Take an endpoint down, and the idle local cluster with it."""
     from ray_mlops import commands
 
     commands.undeploy(root, name)
@@ -171,16 +173,28 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, SystemExit, typer.Abort):  # SystemExit is what Ray Train makes of Ctrl-C
-        console.complain("stopped. What is finished is kept: the same command goes on from there.")
-        return _STOPPED
+        return _stopped()
     except RayMlopsError as error:
         console.complain(str(error))
         return 1
 
 
-def entry() -> None:
-    """What the `ray-mlops` script calls."""
-    sys.exit(main())
+def _stopped() -> int:
+    from ray_mlops import console
+
+    console.complain("stopped. What is finished is kept: the same command goes on from there.")
+    return _STOPPED
+
+
+def entry(arguments: list[str] | None = None) -> None:
+    """Run a command and end the process with its code: what the `ray-mlops` script and a job do."""
+    try:
+        code = main(arguments)
+        # The command is over: Ctrl-C while the interpreter closes must not turn its code into that of a killed process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        code = _stopped()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

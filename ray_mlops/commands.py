@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from ray_mlops import console, pipeline, recipes, runs
-from ray_mlops.contract import Endpoint, ModelVersion, Run, StageName
+from ray_mlops.contract import Endpoint, ModelVersion, Run
 from ray_mlops.errors import EndpointError
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store
+from ray_mlops.stage_names import StageName
 from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
 

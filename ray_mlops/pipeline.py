@@ -9,11 +9,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 
 from ray_mlops import algorithms
-from ray_mlops.contract import STAGES, Algorithm, Frozen, ModelVersion, Run, StageName
+from ray_mlops.contract import Algorithm, Frozen, ModelVersion, Run
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeaturesConfig
 from ray_mlops.platform import registry, runtime, store
 from ray_mlops.platform.store import Step
+from ray_mlops.stage_names import STAGES, StageName
 from ray_mlops.stages import analyse, clean, decide, deploy, evaluate, features, ingest, monitor, register, train, tune
 from ray_mlops.stages.analyse import AnalyseConfig
 from ray_mlops.stages.clean import CleanConfig

@@ -13,6 +13,14 @@ settings.register_profile("ray_mlops", deadline=None)
 settings.load_profile("ray_mlops")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by the mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs on the Ray of the session, so that `make unit` can run the rest beside it."""
+    for item in items:
+        if "ray_session" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+
+
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A connected local cluster that ends with the session."""

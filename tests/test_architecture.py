@@ -58,6 +58,10 @@ def test_the_door_loads_nothing_heavy(statement: str) -> None:
     assert not loaded_by(statement) & HEAVY
 
 
+def test_help_loads_neither_pydantic_nor_rich() -> None:
+    assert not loaded_by("import ray_mlops.cli") & {"pydantic", "rich"}
+
+
 @pytest.mark.parametrize("statement", ["import ray_mlops.recipes", "import ray_mlops.commands"])
 def test_reading_a_recipe_loads_neither_ray_nor_torch(statement: str) -> None:
     assert not loaded_by(statement) & (HEAVY - {"pandas", "pyiceberg"})

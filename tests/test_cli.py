@@ -1,13 +1,15 @@
 """The command line as a person meets it: help at once, wrong names corrected, exit codes that mean something."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from ray_mlops.cli import main
-from ray_mlops.contract import STAGES
+from ray_mlops.stage_names import STAGES
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,3 +65,20 @@ def test_the_installed_script_answers() -> None:
     script = Path(sys.executable).parent / "ray-mlops"
     shown = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout
     assert "raw data to a monitored endpoint" in shown
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1])
+def test_ctrl_c_after_the_last_word_does_not_look_like_a_kill(delay_s: float) -> None:
+    command = [sys.executable, "-m", "ray_mlops.cli", "config", "fraud"]
+    # A test runner in the background ignores Ctrl-C, and its children would inherit that.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"recipe: fraud\n"
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode in (0, 130)

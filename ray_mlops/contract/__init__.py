@@ -48,16 +48,13 @@ from ray_mlops.contract.learning import (
     Worker,
 )
 from ray_mlops.contract.run import (
-    STAGES,
     Progress,
     Run,
-    StageName,
     no_progress,
 )
 
 __all__ = [
     "FORMATS",
-    "STAGES",
     "Algorithm",
     "Artifact",
     "Backend",
@@ -88,7 +85,6 @@ __all__ = [
     "Schema",
     "Snapshot",
     "Space",
-    "StageName",
     "Table",
     "Trained",
     "Trials",

@@ -1,12 +1,7 @@
 """One execution of a recipe, as every stage is handed it."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
-
-StageName = Literal[
-    "ingest", "clean", "analyse", "decide", "features", "tune", "train", "evaluate", "register", "deploy", "monitor"
-]
-STAGES: tuple[StageName, ...] = get_args(StageName)
+from typing import Protocol
 
 
 class Progress(Protocol):

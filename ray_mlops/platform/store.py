@@ -19,8 +19,9 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 
-from ray_mlops.contract import Artifact, Run, StageName
+from ray_mlops.contract import Artifact, Run
 from ray_mlops.platform import files
+from ray_mlops.stage_names import StageName
 
 Stage = Callable[..., Artifact]
 _PACKAGE = Path(__file__).resolve().parents[1]

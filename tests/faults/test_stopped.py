@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_mlops.contract import STAGES
+from ray_mlops.stage_names import STAGES
 from tests import lifecycle
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
