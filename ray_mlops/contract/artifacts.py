@@ -57,6 +57,10 @@ class ImageTable(Snapshot):
 
     data: ImageSchema
 
+    def plain(self) -> "ImageTable":
+        """The table alone, without what a stage added to it."""
+        return ImageTable(**{name: getattr(self, name) for name in ImageTable.model_fields})
+
 
 class CleanImages(ImageTable):
     """The images that decode, beside the quarantine of the others: `rows_in == rows + quarantined`. `twins` counts the

@@ -37,6 +37,16 @@ class Part(Protocol):
     `(rows, height, width, channels)` uint8 and class places `(rows,)` int64, ordered by key.
     """
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are; of a part that streams, how many to expect."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether the rows come from elsewhere batch by batch, so that only their end tells how many there are."""
+        ...
+
     def arrays(self) -> "tuple[np.ndarray, np.ndarray]":
         """Features and labels of all rows."""
         ...
@@ -72,6 +82,13 @@ class Worker(Protocol):
 
     def report(self, metrics: Mapping[str, float], checkpoint: str | None = None) -> None:
         """Report progress (every rank equally often); `checkpoint` is a local folder, copied before this returns."""
+        ...
+
+    def wants_checkpoint(self) -> bool:
+        """Whether one is due before the next report: the last is long ago, or this place is about to go away.
+
+        Every rank asks equally often; a rank may be answered differently from the others.
+        """
         ...
 
 

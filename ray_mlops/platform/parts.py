@@ -7,7 +7,7 @@ read by one worker only, it scales the same way. Nothing is left to deadlock whe
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,16 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """A `Part` held in memory: features `(rows, features)` float32, labels `(rows,)` float32."""
+    """A `Part` held in memory: features `(rows, ...)` and labels `(rows,)`."""
 
     features: np.ndarray
     labels: np.ndarray
+    streams: ClassVar[bool] = False
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.labels)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Features and labels, in the order of the rows."""

@@ -4,6 +4,7 @@ Each function takes plain rows and gives a mapping for `page.Chart`; width follo
 `percent` writes the values as percentages.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -100,6 +101,23 @@ def intervals(rows: Sequence[Row], *, name: str, value: str, low: str, high: str
         },
     ]
     return _spec(rows, height=BAR_HEIGHT * max(len(rows), 1)) | {"encoding": encoding, "layer": layers}
+
+
+def matrix(rows: Sequence[Row], *, down: str, across: str, value: str, shade: str) -> Spec:
+    """A square for each pair `(down, across)`: the darker, the higher `shade` (0 to 1); `value` is written inside."""
+    names = {"type": "nominal", "scale": {"padding": 0}}
+    order = _order(rows, down)
+    encoding = {
+        "y": {**_field(down), **names, "sort": order, "title": down, "axis": {"labelLimit": 110, "ticks": False}},
+        "x": {**_field(across), **names, "sort": order, "title": across, "axis": {"labelLimit": 110, "ticks": False}},
+        "tooltip": _tooltips((down, across, value, shade)),
+    }
+    colour = {"scale": {"domain": [0, 1], "scheme": "blues"}, "legend": None}
+    squares = {"mark": {"type": "rect"}, "encoding": {"color": {**_field(shade), "type": "quantitative", **colour}}}
+    light = {"condition": {"test": f"datum[{json.dumps(shade)}] > 0.5", "value": "white"}, "value": "#1d2733"}
+    words = {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": _field(value), "color": light}}
+    size = max(HEIGHT, min(34 * len(order), 900))
+    return _spec(rows, height=size) | {"encoding": encoding, "layer": [squares, words]}
 
 
 def _spec(rows: Sequence[Row], height: int = HEIGHT) -> Spec:

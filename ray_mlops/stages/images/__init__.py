@@ -1,1 +1,1 @@
-"""The stages that images need of their own, one file a stage."""
+"""The stages in which images differ from transactions: one file a stage, `run(config, run, upstream) -> artifact`."""
