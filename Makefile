@@ -1,15 +1,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint unit system clean
+.PHONY: demo test lint unit unit-ray unit-plain system clean
 
 demo: .venv/installed
 	$(BIN)/python jobs/demo.py
 
 test: .venv/installed-test system lint unit
 
+# What needs Ray and what does not run side by side, for Ray often waits; each shows its output when it is over.
 unit:
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync unit-ray unit-plain
+
+unit-ray:
+	$(BIN)/python -m pytest -m ray
+
+unit-plain:
+	$(BIN)/python -m pytest -m "not ray"
 
 lint:
 	$(BIN)/ruff check .

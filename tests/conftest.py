@@ -13,14 +13,12 @@ settings.register_profile("ray_mlops", deadline=None)
 settings.load_profile("ray_mlops")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all that needs Ray, so that there is one Ray, and first, for that takes longest; the other one
-    runs the rest meanwhile."""
+    """Mark what runs on the Ray of the session, so that `make unit` can run the rest beside it."""
     for item in items:
         if "ray_session" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+            item.add_marker("ray")
 
 
 @pytest.fixture(scope="session")

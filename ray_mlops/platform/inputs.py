@@ -59,9 +59,7 @@ def _expand_one(location: str, suffixes: Sequence[str]) -> list[InputFile]:
         raise DataError(
             f"cannot read {scheme}{path}: {error}. Check the path, the credentials and the network."
         ) from error
-    return [
-        InputFile(filesystem, info.path, info.size, f"{scheme}{info.path}", info.mtime_ns or 0) for info in infos
-    ]
+    return [InputFile(filesystem, info.path, info.size, f"{scheme}{info.path}", info.mtime_ns or 0) for info in infos]
 
 
 def _matching(filesystem: fs.FileSystem, path: str, suffixes: Sequence[str], label: str) -> list[fs.FileInfo]:

@@ -64,11 +64,12 @@ def write_images(
     *,
     data: ImageSchema,
     sources: Mapping[str, str] | None = None,
+    append: bool = False,
 ) -> ImageTable:
     """Commit a table of images, a plan for Ray or rows in memory, as `write` and `write_arrow` do."""
     here = isinstance(rows, pa.Table)
     entries = write_part(rows, _folder(name, run)).to_pylist() if here else _write_parts(rows, name, run)
-    return ImageTable(**dict(commit(entries, name, run, sources=sources or {})), data=data)
+    return ImageTable(**dict(commit(entries, name, run, sources=sources or {}, append=append)), data=data)
 
 
 def _write_parts(dataset: "ray.data.Dataset", name: str, run: Run) -> list[dict[str, Any]]:

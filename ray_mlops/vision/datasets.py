@@ -74,23 +74,20 @@ def _opened(source: TorchvisionSet, part: Part) -> Iterator["VisionDataset"]:
     """The data set, unpacked into a temporary folder where its files are still packed."""
     kind = _kind(source.name)
     with files.localised(source.path) as root, tempfile.TemporaryDirectory(prefix="ray-mlops-") as unpacked:
-        try:
-            yield _made(kind, root, part)
-        except RuntimeError as error:
-            if "not found" not in str(error):
-                raise
-            _unpack(Path(root), Path(unpacked))
-            yield _again(kind, source, part, unpacked)
+        yield _made(kind, root, part) or _made_of_archives(kind, source, part, root=root, unpacked=unpacked)
 
 
-def _again(kind: "type[VisionDataset]", source: TorchvisionSet, part: Part, root: str) -> "VisionDataset":
-    try:
-        return _made(kind, root, part)
-    except RuntimeError as error:
-        raise DataError(
-            f"torchvision finds no {source.name} in {source.path}: put its original files where it looks for them "
-            f"(for example {source.path.rstrip('/')}/{source.name}/raw/), packed or not."
-        ) from error
+def _made_of_archives(
+    kind: "type[VisionDataset]", source: TorchvisionSet, part: Part, *, root: str, unpacked: str
+) -> "VisionDataset":
+    _unpack(Path(root), Path(unpacked))
+    if found := _made(kind, unpacked, part):
+        return found
+    where = f"{source.path.rstrip('/')}/{source.name}/raw/"
+    raise DataError(
+        f"torchvision finds no {source.name} in {source.path}: put its original files, packed or not, where it looks "
+        f"for them below that folder (MNIST and its kin: {where})."
+    )
 
 
 def _kind(name: str) -> "type[VisionDataset]":
@@ -101,10 +98,18 @@ def _kind(name: str) -> "type[VisionDataset]":
     return getattr(datasets, name)
 
 
-def _made(kind: "type[VisionDataset]", root: str, part: Part) -> "VisionDataset":
+def _made(kind: "type[VisionDataset]", root: str, part: Part) -> "VisionDataset | None":
+    """The data set; None where its code does not find its files."""
     taken = inspect.signature(kind).parameters
-    chosen = {"train": part == "train"} if "train" in taken else {"split": part} if "split" in taken else {}
-    return kind(root, **chosen)  # pyright: ignore[reportArgumentType]  which of the two it takes was looked up
+    chosen: dict[str, Any] = (
+        {"train": part == "train"} if "train" in taken else {"split": part} if "split" in taken else {}
+    )
+    try:
+        return kind(root, **chosen)
+    except RuntimeError as error:
+        if "not found" in str(error):
+            return None
+        raise
 
 
 def _unpack(root: Path, target: Path) -> None:
@@ -145,7 +150,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 def _read_digits() -> Iterator[Sample]:
     for number, (pixels, digit) in enumerate(zip(*_digits(), strict=True)):
-        yield Sample(f"digit/{number:04d}", _png(Image.fromarray(pixels)), str(digit))
+        yield Sample(f"digits/{number:04d}", _png(Image.fromarray(pixels)), str(digit))
 
 
 def _png(image: Image.Image) -> bytes:

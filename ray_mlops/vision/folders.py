@@ -129,7 +129,9 @@ class Manifest(ImageSource):
         for name in filter(None, (self.image, self.label, self.group, self.key)):
             if not any(name in entry for entry in entries):
                 seen = ", ".join(entries[0]) if entries else "no rows"
-                raise DataError(f"{listed.label} has no column {name!r}; it has: {seen}. Name the column in the recipe.")
+                raise DataError(
+                    f"{listed.label} has no column {name!r}; it has: {seen}. Name the column in the recipe."
+                )
         return entries
 
     def _files(self, entries: Sequence[Mapping[str, Any]]) -> list[InputFile | None]:

@@ -67,7 +67,9 @@ class ImageParquet(ImageSource):
 
 def _check_types(label: str, source: ImageParquet, schema: pa.Schema) -> None:
     kind = schema.field(source.image).type
-    inside = kind.field("bytes").type if pa.types.is_struct(kind) and "bytes" in [field.name for field in kind] else kind
+    inside = (
+        kind.field("bytes").type if pa.types.is_struct(kind) and "bytes" in [field.name for field in kind] else kind
+    )
     if not (pa.types.is_binary(inside) or pa.types.is_large_binary(inside)):
         raise DataError(f"{label}: column {source.image!r} is {kind}, not the bytes of image files.")
     kind = schema.field(source.label).type
@@ -91,7 +93,11 @@ def _samples(source: ImageParquet, file: InputFile, batch: pa.RecordBatch, first
     images = batch.column(source.image)
     if pa.types.is_struct(images.type):
         images = images.field("bytes")
-    keys = batch.column(source.key).to_pylist() if source.key else [f"{file.name}/{first + at}" for at in range(len(images))]
+    keys = (
+        batch.column(source.key).to_pylist()
+        if source.key
+        else [f"{file.name}/{first + at}" for at in range(len(images))]
+    )
     labels = batch.column(source.label).to_pylist()
     groups = batch.column(source.group).to_pylist() if source.group else [None] * len(images)
     for key, image, label, group in zip(keys, images, labels, groups, strict=True):
@@ -136,7 +142,9 @@ def _read_shard(source: TarShards, file: InputFile) -> Iterator[Sample]:
             for name, members in _grouped(shard):
                 yield _packed(source, f"{file.name}/{name}", members)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{file.label} is no readable tar file: {error}. It may be truncated: write it again.") from error
+        raise DataError(
+            f"{file.label} is no readable tar file: {error}. It may be truncated: write it again."
+        ) from error
 
 
 def _grouped(shard: tarfile.TarFile) -> Iterator[tuple[str, Mapping[str, bytes]]]:
@@ -167,5 +175,7 @@ def _packed(source: TarShards, key: str, members: Mapping[str, bytes]) -> Sample
         except ValueError as error:
             raise DataError(f"{key}.json is no JSON: {error}.") from error
         told = found if isinstance(found, dict) else {}
-    plain = next((members[ending].decode(errors="replace").strip() for ending in ("cls", "txt") if ending in members), None)
+    plain = next(
+        (members[ending].decode(errors="replace").strip() for ending in ("cls", "txt") if ending in members), None
+    )
     return Sample(key, image, plain or _text(told.get(source.label)), _text(told.get(source.group)))

@@ -1,6 +1,5 @@
 """The one way from a picture to the array a model is given: in training, in batches and at the endpoint."""
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -17,25 +16,18 @@ class Transform(Frozen):
     """Resize to `size` (height, width) in `mode`; a value of a bundle, stored beside the weights.
 
     `stretch` ignores the aspect, `crop` cuts the longer side around the middle, `pad` keeps the whole picture on
-    black. `mean` and `std` (per channel, or one for all) are applied by the model: `(pixel / 255 - mean) / std`.
+    black. The result stays uint8: a model normalises by what it keeps itself.
     """
 
     size: tuple[int, int] = (224, 224)
     mode: Mode = "RGB"
     resize: Literal["stretch", "crop", "pad"] = "stretch"
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
     maximum_pixels: int = Field(default=MAXIMUM_PIXELS, ge=1)
 
     @model_validator(mode="after")
     def _fits(self) -> "Transform":
         if min(self.size) < 1:
             raise ValueError(f"size {self.size} is (height, width), both at least 1")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, self.channels):
-                raise ValueError(f"{name} has {len(values)} values; mode {self.mode} takes 1 or {self.channels}")
-        if not all(math.isfinite(value) and value > 0 for value in self.std):
-            raise ValueError(f"std {self.std} must be above 0")
         return self
 
     @property

@@ -43,17 +43,14 @@ def test_shrinking_averages_rather_than_picks() -> None:
 
 
 def test_it_is_the_same_after_a_journey_as_json() -> None:
-    transform = Transform(size=(16, 16), resize="crop", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    transform = Transform(size=(16, 16), resize="crop")
     again = Transform.model_validate_json(transform.model_dump_json())
     assert again == transform
     data = encoded(scene(), "JPEG")
     assert (again.read(data) == transform.read(data)).all()
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"size": (0, 4)}, {"mean": (0.1, 0.2)}, {"std": (0.0,)}, {"mode": "L", "std": (1.0, 1.0, 1.0)}, {"mode": "CMYK"}],
-)
+@pytest.mark.parametrize("wrong", [{"size": (0, 4)}, {"mode": "CMYK"}, {"resize": "squash"}])
 def test_what_cannot_be_meant_is_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         Transform.model_validate(wrong)
