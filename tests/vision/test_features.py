@@ -17,7 +17,11 @@ def test_pixels_come_back_from_a_column_whole_sliced_and_in_chunks() -> None:
     column = packed(pixels)
     assert column.type == pa.binary()
     assert column[3].as_py() == pixels[3].tobytes()
-    for chunks, rows in (([column], slice(None)), ([column.slice(2, 3)], slice(2, 5)), ([column[:3], column[3:]], slice(None))):
+    for chunks, rows in (
+        ([column], slice(None)),
+        ([column.slice(2, 3)], slice(2, 5)),
+        ([column[:3], column[3:]], slice(None)),
+    ):
         assert (unpacked(pa.chunked_array(chunks), (4, 5, 3)) == pixels[rows]).all()
     assert unpacked(pa.chunked_array([], pa.binary()), (4, 5, 3)).shape == (0, 4, 5, 3)
 

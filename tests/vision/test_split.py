@@ -10,7 +10,9 @@ from ray_mlops.vision.split import OUT, PARTS, Split, assign, units
 NONE_GIVEN = Split(validation=0.2, test=0.1)
 
 
-def parts_of(labels: np.ndarray, tied: np.ndarray | None = None, split: Split = NONE_GIVEN, seed: int = 0) -> np.ndarray:
+def parts_of(
+    labels: np.ndarray, tied: np.ndarray | None = None, split: Split = NONE_GIVEN, seed: int = 0
+) -> np.ndarray:
     ties = np.arange(len(labels)) if tied is None else tied
     return assign(labels, ties, split, seed=seed, given=np.zeros(len(labels), bool))
 
@@ -41,9 +43,7 @@ def test_ties_hold_by_way_of_others() -> None:
     assert len(set(found.tolist())) == 4
 
 
-@examples(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=30, max_size=120), st.integers(0, 1000)
-)
+@examples(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=30, max_size=120), st.integers(0, 1000))
 def test_no_tie_crosses_the_split(rows: list[tuple[int, int]], seed: int) -> None:
     labels, tied = (np.array(column) for column in zip(*rows, strict=True))
     found = parts_of(labels, tied, seed=seed)
