@@ -61,6 +61,9 @@ def _where(records: Sequence[store.Record], page: str) -> None:
             print(f"endpoint  {record.artifact.url}/{record.artifact.route}  (docs: {record.artifact.url}/docs)")
 
 
+_HEADLINES = ("average_precision", "accuracy")
+
+
 def _administration(root: str) -> Run:
     """A run that is none: what registry commands need to find the registry."""
     return Run(root=files.absolute(root), id="", recipe="")
@@ -76,7 +79,7 @@ def models(root: str) -> None:
             " ".join(version.aliases),
             version.approval,
             version.digest[:12],
-            f"{version.metrics['average_precision']:.4f}" if "average_precision" in version.metrics else "",
+            next((f"{version.metrics[name]:.4f}" for name in _HEADLINES if name in version.metrics), ""),
         )
         for name in known.names()
         for version in known.versions(name)
@@ -84,7 +87,7 @@ def models(root: str) -> None:
     if not rows:
         print("no models yet: `ray-mlops run fraud` registers the first")
         return
-    console.print_table(("model", "version", "alias", "approval", "digest", "AP"), rows)
+    console.print_table(("model", "version", "alias", "approval", "digest", "AP or accuracy"), rows)
 
 
 def promote(root: str, model: str, reason: str) -> None:
