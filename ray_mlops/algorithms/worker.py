@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ray_mlops.contract import Worker
+from ray_mlops.contract import PROGRESS, Worker
 
-PROGRESS = "progress"
 AVERAGE_PRECISION = "average_precision"
 ACCURACY, LOSS = "accuracy", "loss"
 _STATE = "watch.json"

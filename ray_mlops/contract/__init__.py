@@ -37,6 +37,7 @@ from ray_mlops.contract.images import (
     ImageSchema,
 )
 from ray_mlops.contract.learning import (
+    PROGRESS,
     Algorithm,
     Backend,
     Choice,
@@ -55,6 +56,7 @@ from ray_mlops.contract.run import (
 
 __all__ = [
     "FORMATS",
+    "PROGRESS",
     "Algorithm",
     "Artifact",
     "Backend",

@@ -176,12 +176,17 @@ class Trials(Artifact):
 
 
 class Trained(Artifact):
-    """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures."""
+    """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures.
+
+    `performance` says what the fit took (see `stages.train.performance`), `checkpoints` the scores of those that were
+    kept, the best first, by their folder."""
 
     algorithm: Mapping[str, Any]
     metrics: Mapping[str, float]
     workers: int
     rows: int
+    performance: Mapping[str, float] = {}
+    checkpoints: Mapping[str, float] = {}
 
 
 class Evaluation(Artifact):

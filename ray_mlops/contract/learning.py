@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Backend = Literal["none", "torch", "xgboost", "lightgbm"]
 
+PROGRESS = "progress"  # the name under which a fit reports the share of it that is done
+
 
 class Uniform(Frozen):
     """A hyperparameter range, both ends included; `log` searches magnitudes; `integer` rounds to whole numbers."""
