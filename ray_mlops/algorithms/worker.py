@@ -113,17 +113,19 @@ class Watch:
 
     def report(self, save: Callable[[str], None]) -> None:
         """Report what was judged last, with a checkpoint that `save` writes into a folder."""
+        self._report(self._metrics, save)
+
+    def keep(self, save: Callable[[str], None], *, steps: float) -> None:
+        """Report the progress after `steps` steps, where nothing has been judged, for the sake of its checkpoint."""
+        self._report({PROGRESS: steps / self._total}, save)
+
+    def _report(self, metrics: Mapping[str, float], save: Callable[[str], None]) -> None:
         if self._worker.rank:
-            self._worker.report(self._metrics)
+            self._worker.report(metrics)
             return
         names = ("done", "stopped", "best_step", "best_value")
         state = {**{name: getattr(self, name) for name in names}, "metrics": self._metrics}
         with tempfile.TemporaryDirectory() as folder:
             save(folder)
             (Path(folder) / _STATE).write_text(json.dumps(state))
-            self._worker.report(self._metrics, folder)
-
-    def keep(self, save: Callable[[str], None], *, steps: float) -> None:
-        """Report the progress after `steps` steps, where nothing has been judged, for the sake of its checkpoint."""
-        self._metrics = {**self._metrics, PROGRESS: steps / self._total}
-        self.report(save)
+            self._worker.report(metrics, folder)

@@ -10,7 +10,7 @@ from typing import Any
 from ray_mlops.contract import PROGRESS, Backend, Run
 from ray_mlops.errors import ConfigError, StorageError, TrainingError
 from ray_mlops.platform import files
-from ray_mlops.platform.ray_worker import PROGRESS_FILE, SCORE
+from ray_mlops.platform.ray_worker import PROGRESS_FILE, SCORE, UNJUDGED
 
 FOLDER = "train"
 CHECKPOINTS = "checkpoints"
@@ -19,7 +19,9 @@ _RECORD = "checkpoint_manager_snapshot.json"  # Ray's list of the checkpoints in
 
 @dataclass(frozen=True)
 class Endurance:
-    """What a fit survives: `retries` of workers that died, `start_minutes` of waiting for room; `kept` checkpoints."""
+    """What a fit survives: `retries` of workers that died, `start_minutes` of waiting for room; `kept` checkpoints.
+
+    Nodes that went away after a notice are no failure and not counted."""
 
     retries: int
     start_minutes: int
@@ -89,7 +91,8 @@ def _mend(run: Run) -> None:
 
 def _kept(checkpoints: Any, run: Run, count: int) -> dict[str, float]:
     """Move the best checkpoints out of Ray's folder: `checkpoints/0` is the best."""
-    ranked = sorted(checkpoints, key=lambda pair: -pair[1].get(SCORE, 0.0))
+    judged = [pair for pair in checkpoints if pair[1][SCORE] > UNJUDGED]
+    ranked = sorted(judged, key=lambda pair: -pair[1][SCORE])
     kept = {}
     for place, (checkpoint, metrics) in enumerate(ranked[:count]):
         target = files.join(run.uri, CHECKPOINTS, str(place))

@@ -1,9 +1,8 @@
 """The `Worker` of the contract on Ray Train: what one worker of a fit is told, and how it reports."""
 
-import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +10,30 @@ from ray_mlops.contract import PROGRESS, Backend
 from ray_mlops.platform import files
 
 SCORE = "score"
+UNJUDGED = -1e9  # the score of a checkpoint between two verdicts, which ranks last; JSON has no infinity
 PROGRESS_FILE = "progress.json"
+
+
+def send(metrics: dict[str, float], checkpoint: str | None) -> None:
+    """Hand metrics and the folder of a checkpoint to Ray, which copies it to the run root."""
+    from ray import train
+
+    train.report(metrics, checkpoint=train.Checkpoint.from_directory(checkpoint) if checkpoint else None)
+
+
+def noticed() -> bool:
+    """Whether Ray has been told that a node of this fit is about to go away."""
+    from ray import train
+
+    return train.get_preemption_info() is not None
 
 
 @dataclass
 class RayWorker:
     """One worker. `uri` is the folder of the artifact that is being made, to which rank 0 writes how far the fit is.
 
-    A checkpoint is due `checkpoint_seconds` after the last one, and once when Ray gives notice that a node of the fit
-    is going away. `figures` are the metrics reported last.
+    A checkpoint is due `checkpoint_seconds` after the last one, and once when there is notice that a node of the fit is
+    going away; with `keep_judged` each one with a new verdict is kept as well. `figures` are the metrics reported last.
     """
 
     rank: int
@@ -31,42 +45,32 @@ class RayWorker:
     resume: str | None
     uri: str
     checkpoint_seconds: float
+    keep_judged: bool = False
     figures: dict[str, float] = field(default_factory=dict)
+    send: Callable[[dict[str, float], str | None], None] = send
+    noticed: Callable[[], bool] = noticed
     _kept: float = field(default_factory=time.monotonic)
-    _urgent: bool = False
+    _promised: bool = False
     _saved_on_notice: bool = False
 
     def report(self, metrics: Mapping[str, float], checkpoint: str | None = None) -> None:
         """Tell the driver how far the fit is, and keep the checkpoint: on several workers always, on one when due."""
         if self.rank == 0 and PROGRESS in metrics:
             files.write_json(files.join(self.uri, PROGRESS_FILE), {PROGRESS: metrics[PROGRESS]})
-        told = {**metrics, SCORE: self._score(metrics)}
-        self.figures = dict(metrics)
+        judged = [value for name, value in metrics.items() if name != PROGRESS]
+        self.figures |= metrics
         # A report takes up to 0.2 s. On several workers all have to make it, and none knows the clock of the others.
-        if self.size > 1 or self._urgent or self.wants_checkpoint():
-            self._send(told, checkpoint)
+        if self.size > 1 or self._promised or (self.keep_judged and judged) or self.wants_checkpoint():
+            self.send({**metrics, SCORE: judged[0] if judged else UNJUDGED}, checkpoint)
+            self._kept, self._promised = time.monotonic(), False
 
     def wants_checkpoint(self) -> bool:
         """Whether the last checkpoint is long ago, or a node is about to go away and none was made since the notice."""
-        from ray import train
-
+        noticed = self.noticed()  # all ranks have to ask, whatever their clocks say
         overdue = time.monotonic() - self._kept >= self.checkpoint_seconds
-        noticed = train.get_preemption_info() is not None  # all ranks have to ask, whatever their clocks say
-        self._urgent = overdue or (noticed and not self._saved_on_notice)
+        self._promised = overdue or (noticed and not self._saved_on_notice)
         self._saved_on_notice = self._saved_on_notice or noticed
-        return self._urgent
-
-    def _send(self, told: dict[str, float], checkpoint: str | None) -> None:
-        from ray import train
-
-        train.report(told, checkpoint=train.Checkpoint.from_directory(checkpoint) if checkpoint else None)
-        self._kept, self._urgent = time.monotonic(), False
-
-    def _score(self, metrics: Mapping[str, float]) -> float:
-        """The decisive metric, by which checkpoints are ranked; that of one between two verdicts ranks last."""
-        judged = {name: value for name, value in metrics.items() if name != PROGRESS}
-        before = {name: value for name, value in self.figures.items() if name != PROGRESS}
-        return next(iter(judged.values())) if judged and judged != before else -math.inf
+        return self._promised
 
 
 def device() -> str:

@@ -1,7 +1,8 @@
 """Training rows that stream through Ray Data to the workers, for tables that do not fit into their memory.
 
-Ray Data reads and decodes ahead, in tasks of its own; each row goes to exactly one worker an epoch, to the one that
-asks first, so shares may be uneven and every row is learnt from.
+Ray Data reads and decodes ahead, in tasks of its own. Each row goes to exactly one worker an epoch: to the one that has
+had fewest, in the order of the files, so that a fit which goes on in the middle of an epoch meets the same rows again.
+Shares may be uneven, since no row is dropped to make them equal.
 """
 
 from collections.abc import Iterator
@@ -51,8 +52,9 @@ def arguments(source: Streamable, split: Split) -> dict[str, Any]:
         def configure(
             self, datasets: dict, world_size: int, worker_handles: Any, worker_node_ids: Any, **others: Any
         ) -> list[dict[str, Any]]:
-            shards = datasets[split].streaming_split(world_size, equal=False, locality_hints=worker_node_ids)
-            return [{split: shard} for shard in shards]
+            rows = datasets[split]
+            rows.context.execution_options.preserve_order = True
+            return [{split: shard} for shard in rows.streaming_split(world_size, equal=False)]
 
     filesystem, _ = files.filesystem(source.paths[0])
     paths = [files.filesystem(path)[1] for path in source.paths]

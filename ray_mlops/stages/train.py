@@ -40,9 +40,10 @@ class TrainConfig(Frozen):
     `cpus_per_worker` reserves that many CPUs and uses as many threads; without it a worker reserves at most one, so
     that it can always start, and uses its share of the cores of its node. `retries` is how often workers that died are
     replaced, going on from the last checkpoint; `start_minutes` how long to wait until the cluster has room for them.
-    On one worker a checkpoint is kept every `checkpoint_seconds`, on several at each report; the best `checkpoints` stay
-    beside the model. `stream` reads the training rows through Ray Data instead of into memory. `cost_per_hour` is the
-    price of a worker, for the record.
+    A checkpoint is kept every `checkpoint_seconds`, which costs about 0.2 s, and when a node is about to be taken away;
+    the best `checkpoints` stay beside the model. `resize_seconds` is how often an elastic fit looks for more room.
+    `stream` reads the training rows through Ray Data instead of into memory. `cost_per_hour` is the price of a worker,
+    for the record.
     """
 
     workers: Annotated[int | tuple[int, int], AfterValidator(_legal_span)] = 1
@@ -50,8 +51,9 @@ class TrainConfig(Frozen):
     cpus_per_worker: float | None = Field(default=None, gt=0)
     retries: int = Field(default=2, ge=0)
     start_minutes: int = Field(default=10, ge=1)
-    checkpoint_seconds: float = Field(default=5.0, ge=0)
+    checkpoint_seconds: float = Field(default=20.0, ge=0)
     checkpoints: int = Field(default=0, ge=0)
+    resize_seconds: float = Field(default=60.0, ge=0)
     stream: bool = False
     cost_per_hour: float | None = Field(default=None, ge=0)
 
@@ -95,13 +97,18 @@ def run(
 
 def placement(config: TrainConfig, backend: Backend, cluster: Mapping[str, float]) -> dict[str, Any]:
     """The arguments of Ray's `ScalingConfig` for a cluster with these resources in all."""
-    least, _ = config.span
+    least, most = config.span
     gpus, cores = int(cluster.get("GPU", 0)), cluster.get("CPU", 1.0)
     wanted = backend in _GPU_BACKENDS and gpus >= least if config.gpu == "auto" else config.gpu
     room = max(cores - 1, cores / 2) if config.stream else cores  # Ray Data needs a core, or the workers wait for ever
-    cpus = config.cpus_per_worker or min(1.0, room / least)
+    cpus = config.cpus_per_worker or min(1.0, room / (most if config.stream else least))
     resources = {"CPU": cpus, **({"GPU": 1.0} if wanted else {})}
-    return {"num_workers": config.workers, "use_gpu": bool(wanted), "resources_per_worker": resources}
+    return {
+        "num_workers": config.workers,
+        "use_gpu": bool(wanted),
+        "resources_per_worker": resources,
+        "elastic_resize_monitor_interval_s": config.resize_seconds,
+    }
 
 
 @dataclass(frozen=True)
@@ -172,6 +179,7 @@ def _work(loop: dict[str, Any]) -> _Outcome | None:
             resume=resume,
             uri=job.uri,
             checkpoint_seconds=job.config.checkpoint_seconds,
+            keep_judged=job.config.checkpoints > 0,
         )
         data = _data(job, rank, size)
         begun = time.time()

@@ -48,26 +48,38 @@ class ImageSource:
         rows = self.rows(split, rank, size)
         if not rows.num_rows:
             raise DataError(f"worker {rank} of {size} has no {split} images. Use fewer workers.")
-        order = pc.sort_indices(rows[self.key]).to_numpy()
-        return ArrayPart(self.decoded(rows)[order], rows[TARGET].to_numpy()[order])
+        return self.part(rows)
 
     def rows(self, split: Split, rank: int = 0, size: int = 1) -> pa.Table:
         """The rows of the share, as they lie in the files."""
         shares, seen = [], 0
         for group in self._groups():
-            count = group.count_rows(filter=pc.field(SPLIT) == split)
+            count = group.count_rows(filter=self.wanted(split))
             chosen = np.arange((rank - seen) % size, count, size)
             seen += count
             if len(chosen):
-                table = group.to_table(columns=[self.key, self.image, TARGET], filter=pc.field(SPLIT) == split)
+                table = group.to_table(columns=list(self.columns), filter=self.wanted(split))
                 shares.append(table.take(pa.array(chosen)) if size > 1 else table)
         return pa.concat_tables(shares) if shares else pa.table({TARGET: pa.array([], pa.int64())})
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `part` needs."""
+        return (self.key, self.image, TARGET)
+
+    def wanted(self, split: Split) -> Any:
+        """The Arrow expression of the rows of a split."""
+        return pc.field(SPLIT) == split
+
+    def part(self, rows: pa.Table) -> ArrayPart:
+        """Some rows as arrays, ordered by key."""
+        order = pc.sort_indices(rows[self.key]).to_numpy()
+        return ArrayPart(self.decoded(rows)[order], rows[TARGET].to_numpy()[order])
+
     def batches(self, split: Split, rows: int) -> Iterator[pa.Table]:
         """The images of a split as they lie in the files, at most `rows` at once."""
-        wanted, columns = pc.field(SPLIT) == split, [self.key, self.image, TARGET, SPLIT]
         for group in self._groups():
-            found = group.to_table(columns=columns, filter=wanted)
+            found = group.to_table(columns=[*self.columns, SPLIT], filter=self.wanted(split))
             for start in range(0, found.num_rows, rows):
                 yield found.slice(start, rows)
 
