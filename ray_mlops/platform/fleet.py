@@ -137,7 +137,8 @@ def _reason(error: Exception, place: Mapping[str, Any]) -> str:
         return f"cannot start {place['num_workers']} workers with {place['resources_per_worker']} each: {error}"
     rank, first = min(failures.items(), key=lambda item: item[0])
     lines = [line for line in str(first).splitlines() if line.strip()]
-    return f"the fit failed on worker {rank} of {place['num_workers']}: {lines[-1].strip() if lines else first!r}"
+    reason = lines[-1].strip() if lines else repr(first)
+    return f"the fit failed on worker {rank} of {place['num_workers']}: {reason}"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from ray_mlops.algorithms import describe, restore
 from ray_mlops.algorithms.boosting import LightGBM, XGBoost
 from ray_mlops.algorithms.mlp import MLP
 from ray_mlops.algorithms.worker import LocalWorker, validation_metrics
-from ray_mlops.contract import Algorithm, Data, Decision, Features, Run, Trained, Trials
+from ray_mlops.contract import Algorithm, Data, Decision, Features, Trained, Trials
 from ray_mlops.errors import ConfigError, DataError, DecisionError, TrainingError
 from ray_mlops.platform.parts import Source
 from ray_mlops.stages import features as features_stage
@@ -103,18 +103,6 @@ def test_a_failed_attempt_says_why_and_the_next_goes_on_from_its_checkpoint(made
     again = [step for _, step, way in steps(tmp_path) if way == "resumed"]
     assert again == list(range(again[0], 12))
     assert 0 < again[0] <= 5
-
-
-def test_progress_is_passed_on(made: Features, tmp_path: Path) -> None:
-    told: list[tuple[int, int, str]] = []
-    run = a_run(tmp_path, "train")
-    watched = Run(**{**vars(run), "progress": lambda *step: told.append(step)})
-    with train._watched(watched):
-        (tmp_path / "runs" / "train").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "runs" / "train" / "progress.json").write_text('{"progress": 0.4}')
-        while not told:
-            pass
-    assert set(told) == {(40, 100, "%")}
 
 
 def test_nothing_starts_against_the_decision(made: Features, tmp_path: Path) -> None:
