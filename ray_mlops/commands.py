@@ -27,7 +27,7 @@ def lifecycle(
     """Run a recipe's stages from `span[0]` to `span[1]`, print a line a stage and leave a record and a page."""
     config, name = recipes.load(recipe, assignments)
     lines = console.StageLines(verbose=verbose)
-    run = runs.open_run(config, name, root, override=override, progress=lines.progress)
+    run = runs.open_run(config, name, root, override=override, progress=lines.progress, show=lines.show)
     records: list[store.Record] = []
 
     def finished(record: store.Record) -> None:

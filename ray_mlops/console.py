@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.table import Table
 
+    from ray_mlops.live_table import LiveTable
     from ray_mlops.platform.store import Record
 
 
@@ -40,7 +41,7 @@ class StageLines:
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
-        self._bar: Progress | None = None
+        self._bar: LiveTable | None = None
         self._stage = ""
 
     def started(self, stage: str) -> None:
@@ -49,7 +50,9 @@ class StageLines:
         if self._verbose:
             print(f"{stage} begins", flush=True)
         elif sys.stdout.isatty():
-            self._bar = _bar()
+            from ray_mlops.live_table import LiveTable
+
+            self._bar = LiveTable()
             self._bar.start()
             self._bar.add_task(stage, total=None)
 
@@ -59,6 +62,11 @@ class StageLines:
             self._bar.update(
                 self._bar.task_ids[0], completed=done, total=total or None, description=f"{self._stage} ({unit})"
             )
+
+    def show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], /) -> None:
+        """A `contract.Show` that draws the table below the bar."""
+        if self._bar is not None:
+            self._bar.table = _table(columns, rows)
 
     def close(self) -> None:
         """Take the bar down; safe to call at any time."""
@@ -73,12 +81,6 @@ class StageLines:
         count = f"{rows:>12,} rows" if isinstance(rows, int) else " " * 17
         took = "reused" if record.status == "reused" else f"{record.seconds:.1f} s"
         print(f"{record.stage:<9} {count}  {took:>8}  {summary(record.artifact)}".rstrip(), flush=True)
-
-
-def _bar() -> "Progress":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
 
 
 _HEADLINES = ("average_precision", "roc_auc", "accuracy", "macro_f1")
@@ -104,7 +106,9 @@ def summary(artifact: Any) -> str:
     if kind == "Trials":
         return f"{artifact.trials} trials, best {artifact.value:.4f}" if artifact.trials else "no search"
     if kind == "Trained":
-        return f"{artifact.algorithm['kind']} on {artifact.workers} worker(s)"
+        rate = artifact.performance.get("samples_per_second")
+        pace = f", {rate:,.0f} rows/s" if rate else ""
+        return f"{artifact.algorithm['kind']} on {artifact.workers} worker(s){pace}"
     if kind == "Evaluation":
         names = [name for name in _HEADLINES if name in artifact.metrics]
         return ", ".join(f"{name} {artifact.metrics[name]:.4f}" for name in names)
@@ -117,8 +121,13 @@ def summary(artifact: Any) -> str:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their column names."""
-    from rich import box
     from rich.console import Console
+
+    Console().print(_table(columns, rows))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE)
@@ -126,7 +135,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    return table
 
 
 def print_runs(values: Sequence[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ray_mlops.contract import Evaluation, Progress, Run, no_progress
+from ray_mlops.contract import Evaluation, Progress, Run, Show, no_progress, show_nothing
 from ray_mlops.errors import ConfigError
 from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files, store, tracking
@@ -16,7 +16,15 @@ from ray_mlops.platform import files, store, tracking
 DEFAULT_ROOT = "mlops"
 
 
-def open_run(config: AnyConfig, recipe: str, root: str, *, override: str = "", progress: Progress = no_progress) -> Run:
+def open_run(
+    config: AnyConfig,
+    recipe: str,
+    root: str,
+    *,
+    override: str = "",
+    progress: Progress = no_progress,
+    show: Show = show_nothing,
+) -> Run:
     """A new run of a config below `root`; its resolved config is written as YAML that `ray-mlops run` takes again."""
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(
@@ -27,6 +35,7 @@ def open_run(config: AnyConfig, recipe: str, root: str, *, override: str = "", p
         tracking_uri=config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", ""),
         override=override,
         progress=progress,
+        show=show,
     )
     files.write_text(files.join(folder(run), "config.yaml"), dump(config, recipe))
     return run

@@ -58,9 +58,9 @@ class ImageClassifier(Frozen):
         """What a search may vary; the epochs are what it spends."""
         low, high = (0.01, 0.4) if self.optimizer == "sgd" else (3e-4, 1e-2)
         return {
-            "learning_rate": Uniform(low=low, high=high, log=True),
-            "weight_decay": Uniform(low=1e-5, high=5e-3, log=True),
-            "label_smoothing": Choice(values=(0.0, 0.05, 0.1)),
+            "learning_rate": Uniform(low=low, high=high, log=True, live=True),
+            "weight_decay": Uniform(low=1e-5, high=5e-3, log=True, live=True),
+            "label_smoothing": Choice(values=(0.0, 0.05, 0.1), live=True),
             "batch_size": Choice(values=(64, 128, 256)),
         }
 

@@ -48,11 +48,7 @@ from ray_mlops.contract.learning import (
     Uniform,
     Worker,
 )
-from ray_mlops.contract.run import (
-    Progress,
-    Run,
-    no_progress,
-)
+from ray_mlops.contract.run import Progress, Run, Show, no_progress, show_nothing
 
 __all__ = [
     "FORMATS",
@@ -85,6 +81,7 @@ __all__ = [
     "Rule",
     "Run",
     "Schema",
+    "Show",
     "Snapshot",
     "Space",
     "Table",
@@ -94,4 +91,5 @@ __all__ = [
     "Verdict",
     "Worker",
     "no_progress",
+    "show_nothing",
 ]

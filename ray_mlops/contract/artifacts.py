@@ -166,13 +166,16 @@ class ImageFeatures(Artifact):
 
 
 class Trials(Artifact):
-    """The search: `best` are the winning hyperparameters (validation metric `value`), `log` the lines of all trials."""
+    """The search: `best` are the winning hyperparameters (validation metric `value`), `log` the lines of all trials.
+
+    `report` is its page; there is none where nothing was searched."""
 
     algorithm: str
     best: Mapping[str, Any]
     value: float
     trials: int
     log: str
+    report: str = ""
 
 
 class Trained(Artifact):

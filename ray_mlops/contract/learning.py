@@ -15,18 +15,23 @@ PROGRESS = "progress"  # the name under which a fit reports the share of it that
 
 
 class Uniform(Frozen):
-    """A hyperparameter range, both ends included; `log` searches magnitudes; `integer` rounds to whole numbers."""
+    """A hyperparameter range, both ends included; `log` searches magnitudes; `integer` rounds to whole numbers.
+
+    `live` says that a fit may go on from a checkpoint with another value, as population based training asks of it.
+    """
 
     low: float
     high: float
     log: bool = False
     integer: bool = False
+    live: bool = False
 
 
 class Choice(Frozen):
-    """A closed list of values of a hyperparameter."""
+    """A closed list of values of a hyperparameter; `live` as in `Uniform`."""
 
     values: tuple[Any, ...]
+    live: bool = False
 
 
 Space = Mapping[str, Uniform | Choice]

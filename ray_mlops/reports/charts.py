@@ -122,6 +122,22 @@ def matrix(rows: Sequence[Row], *, down: str, across: str, value: str, shade: st
     return _spec(rows, height=size) | {"encoding": encoding, "layer": [squares, words]}
 
 
+def parallel(rows: Sequence[Row], *, axis: str, height: str, line: str, shade: str) -> Spec:
+    """Parallel coordinates: one line for each value of `line` over upright axes, at `height` (0 to 1) on each `axis`.
+
+    The darker a line, the higher its `shade`; a row's `value` is what the pointer shows.
+    """
+    across = {**_field(axis), "type": "nominal", "title": None, "sort": _order(rows, axis)}
+    encoding = {
+        "x": {**across, "axis": {"labelAngle": 0, "grid": True, "domain": False, "labelOverlap": True}},
+        "y": {**_number(height), "axis": None, "scale": {"domain": [0, 1]}},
+        "detail": {**_field(line), "type": "nominal"},
+        "color": {**_number(shade), "scale": {"scheme": "blues", "zero": False}},
+        "tooltip": _tooltips((line, axis, "value", shade)),
+    }
+    return _spec(rows) | {"mark": {"type": "line", "strokeWidth": 1.6, "point": True}, "encoding": encoding}
+
+
 def _spec(rows: Sequence[Row], height: int = HEIGHT) -> Spec:
     return {"$schema": SCHEMA, "width": "container", "height": height, "data": {"values": [dict(row) for row in rows]}}
 
