@@ -7,7 +7,8 @@ Shares may be uneven, since no row is dropped to make them equal.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +63,7 @@ def arguments(source: Streamable, split: Split) -> dict[str, Any]:
         paths, filesystem=filesystem, columns=[*source.columns, "split"], filter=source.wanted(split)
     )
     decoded = rows.map_batches(
-        _arrays, fn_args=(source,), batch_size=_ROWS, batch_format="pyarrow", zero_copy_batch=True
+        partial(_arrays, source=source), batch_size=_ROWS, batch_format="pyarrow", zero_copy_batch=True
     )
     return {"datasets": {split: decoded}, "dataset_config": WholeSplits(datasets_to_split=[split])}
 
@@ -78,7 +79,11 @@ class StreamedPart:
 
     shard: Any
     rows: int
-    streams: ClassVar[bool] = True
+
+    @property
+    def streams(self) -> bool:
+        """Whether rows come as they are read: these do."""
+        return True
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All rows of the share: for algorithms that cannot learn from batches."""

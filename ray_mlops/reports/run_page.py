@@ -177,12 +177,33 @@ def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
     if trained := made.get("train"):
         settings = [(name, shown(value)) for name, value in trained["algorithm"].items()]
         yield Rows(("setting", "value"), settings, "The algorithm")
+        yield from _performance(trained.get("performance", {}))
     if evaluation := made.get("evaluate"):
         yield Rows(("metric", "value"), [*evaluation["metrics"].items()], "On the test rows")
         if thresholds := evaluation["thresholds"]:
             yield Rows(("decision", "from score"), [*thresholds.items()], "Chosen on validation rows")
     if version := made.get("register"):
         yield Facts({"Name": version["name"], "Version": version["version"], "Digest": version["digest"]})
+
+
+def _performance(figures: Mapping[str, float]) -> Iterable[Block]:
+    """What the fit took; runs of before it was measured have nothing to show."""
+    rows = [(words, shown(figures[name])) for name, words in PERFORMANCE.items() if name in figures]
+    if rows:
+        yield Rows(("measure", "value"), rows, "What the fit took")
+
+
+PERFORMANCE = {
+    "samples_per_second": "Rows a second, all workers",
+    "start_up_s": "Start-up, s",
+    "fit_s": "Fit, s",
+    "data_wait_s": "Waiting for data, s",
+    "compute_s": "Computing, s",
+    "memory_mb": "Memory, MB",
+    "device_mb": "Memory of the GPU, MB",
+    "worker_seconds_per_1000": "Worker seconds per 1,000 rows",
+    "cost_per_1000": "Cost per 1,000 rows",
+}
 
 
 def _service(made: Mapping[str, Artifact]) -> Iterable[Block]:

@@ -32,7 +32,7 @@ def tune_page(trials: Sequence[Line], metric: str, *, subtitle: str = "") -> Pag
 def _outcome(trials: Sequence[Line], metric: str) -> list[Block]:
     complete = [trial for trial in trials if trial["value"] is not None and trial["status"] == "complete"]
     counts = {status: sum(trial["status"] == status for trial in trials) for status in _STATES}
-    facts = {words: counts[status] for status, words in _STATES.items() if counts[status]}
+    facts: dict[str, Any] = {words: counts[status] for status, words in _STATES.items() if counts[status]}
     facts["Time of all trials"] = seconds(sum(trial["seconds"] for trial in trials))
     blocks: list[Block] = [Facts(facts)]
     if complete:

@@ -33,7 +33,7 @@ def test_turn_by_turn_a_trial_ends_where_it_would_have_ended_at_once(tmp_path: P
     curve, resume, turns = [], None, 0
     while True:
         target = tmp_path / str(turns)
-        keep = lambda folder, target=target: shutil.copytree(folder, target)  # noqa: E731
+        keep = lambda folder, target=target: shutil.copytree(folder, target)
         told = tried(turn=3, before=len(curve), keep=keep, resume=resume)
         reports = [line for line in told if "report" in line]
         assert [line["report"] for line in reports] == list(range(len(curve) + 1, len(curve) + 1 + len(reports)))

@@ -44,7 +44,9 @@ def test_the_best_checkpoints_stay_in_the_order_of_their_scores(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("record", "stays"), [('{"a": 1}', True), ('{"a": ', False), (None, True)])
-def test_a_list_of_checkpoints_that_a_kill_cut_off_is_forgotten(record: str | None, stays: bool, tmp_path: Path) -> None:
+def test_a_list_of_checkpoints_that_a_kill_cut_off_is_forgotten(
+    record: str | None, stays: bool, tmp_path: Path
+) -> None:
     folder = tmp_path / fleet.FOLDER
     folder.mkdir()
     if record is not None:
@@ -70,7 +72,8 @@ def test_workers_that_could_not_meet_are_refused() -> None:
 
 def test_a_failure_names_the_worker_and_the_last_line_of_its_error() -> None:
     class Failed(Exception):
-        worker_failures = {1: ValueError("Traceback\n  File x\nValueError: the stars were not right\n")}
+        def __init__(self) -> None:
+            self.worker_failures = {1: ValueError("Traceback\n  File x\nValueError: the stars were not right\n")}
 
     place = {"num_workers": 2, "resources_per_worker": {"CPU": 1}}
     assert fleet._reason(Failed(), place) == "the fit failed on worker 1 of 2: ValueError: the stars were not right"

@@ -96,7 +96,10 @@ def test_the_table_of_the_trials_is_shown_as_they_report(tmp_path: Path) -> None
     board.record("one", result)
     board.record("one", {**result, "final": True})
     board.end("one", died=False)
-    assert [[row[:4] for row in rows] for rows in shown] == [[("0", "running", "1", "0.5000")], [("0", "ended", "1", "0.5000")]]
+    assert [[row[:4] for row in rows] for rows in shown] == [
+        [("0", "running", "1", "0.5000")],
+        [("0", "ended", "1", "0.5000")],
+    ]
 
 
 def test_failed_and_dead_trials_are_tried_again(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ TRIALS = [
 
 
 def blocks(trials: list[dict[str, Any]], kind: type) -> list[Any]:
-    return [block for section in tune_page(trials, METRIC).sections for block in section.blocks if isinstance(block, kind)]
+    return [
+        block for section in tune_page(trials, METRIC).sections for block in section.blocks if isinstance(block, kind)
+    ]
 
 
 def test_parallel_coordinates_have_an_axis_for_all_that_differs_and_the_metric() -> None:
