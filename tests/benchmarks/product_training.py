@@ -17,11 +17,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
-from ray_mlops.algorithms.boosting import XGBoost  # noqa: E402
-from ray_mlops.algorithms.image_classifier import ImageClassifier  # noqa: E402
-from ray_mlops.contract import Decision, Features, ImageFeatures, ImageSchema, ModelVersion, Run, Trained  # noqa: E402
-from ray_mlops.vision.features import ImageFeaturesConfig  # noqa: E402
-from ray_mlops.vision.transform import Transform  # noqa: E402
+from ray_mlops.algorithms.boosting import XGBoost
+from ray_mlops.algorithms.image_classifier import ImageClassifier
+from ray_mlops.contract import Decision, Features, ImageFeatures, ImageSchema, ModelVersion, Run, Trained
+from ray_mlops.vision.features import ImageFeaturesConfig
+from ray_mlops.vision.transform import Transform
 
 DECISION = Decision(uri="", fingerprint="d", verdict="use_ml", reasons=("a benchmark",))
 NAMES = ("id", "image", "label", "group")
@@ -181,7 +181,15 @@ def batch_inference(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return {"rate": rows / (time.perf_counter() - started)}
 
 
-SIDES = {f.__name__: f for f in (prepare, vision, ddp, boosting, loader, batch_inference)}
+def stop(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """End the local cluster that the sides have used."""
+    from ray_mlops.platform import runtime
+
+    runtime.stop()
+    return {"rate": 0.0}
+
+
+SIDES = {f.__name__: f for f in (stop, prepare, vision, ddp, boosting, loader, batch_inference)}
 
 if __name__ == "__main__":
     side, where = sys.argv[1], Path(sys.argv[2])

@@ -51,6 +51,7 @@ def measured(script: str, side: str, folder: Path) -> dict[str, Any]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
+    environment["RAY_MLOPS_HOME"] = str(folder / "home")  # a cluster of its own
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=environment, timeout=1800)
     if done.returncode:
         raise SystemExit(f"{script} {side} ended with {done.returncode}")
@@ -73,11 +74,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "settings.json").write_text(json.dumps(settings_of(arguments)))
-        measured("product_training.py", "prepare", folder)
-        for _ in range(arguments.repeat):
-            for case, sides in found.items():
-                for side, runs in sides.items():
-                    runs.append(measured(f"{side}_training.py", case, folder))
+        try:
+            measured("product_training.py", "prepare", folder)
+            for _ in range(arguments.repeat):
+                for case, sides in found.items():
+                    for side, runs in sides.items():
+                        runs.append(measured(f"{side}_training.py", case, folder))
+        finally:
+            measured("product_training.py", "stop", folder)
     _print(found)
 
 
