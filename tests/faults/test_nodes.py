@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,11 @@ def lived_through(case: str, folder: Path) -> tuple[dict[str, int], list[tuple[i
 def test_an_elastic_fit_grows_with_the_cluster_and_goes_on_when_a_node_is_lost(tmp_path: Path) -> None:
     result, done = lived_through("grow", tmp_path)
     sizes = [size for _, size, _ in done]
-    changes = [sizes[0], *(after for before, after in zip(sizes, sizes[1:], strict=False) if before != after)]
+    changes = [sizes[0], *(after for before, after in pairwise(sizes) if before != after)]
     assert changes == [1, 2, 1]
     assert result["workers"] == 1
     assert {step for step, _, _ in done} == set(range(1, Patient().steps + 1))
-    again = [before - after for (before, *_), (after, *_) in zip(done, done[1:], strict=False) if after <= before]
+    again = [before - after for (before, *_), (after, *_) in pairwise(done) if after <= before]
     assert max(again) <= 2  # checkpoints of every step: the one under way, and the one being stored, are done again
 
 
