@@ -5,7 +5,7 @@ of the hyperparameters that may change during a fit. All of a turn is planned fr
 killed repeats its plans and replays what it has noted. Import this module only where Ray is at hand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,17 @@ from ray_mlops.platform.search import Board, decoded, distribution
 Planned = tuple[Mapping[str, Any], int | None]
 
 
-class Population(Searcher):
-    """Suggests the trials of `size` members, at most `slots` at a time; each goes on from one of the turn before.
+def members(space: Space, sampler: optuna.samplers.BaseSampler, size: int) -> list[Mapping[str, Any]]:
+    """Settings of the first turn: the algorithm as it is, and draws from its space."""
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = {name: distribution(space, name) for name in space}
+    return [{}, *(decoded(space, study.ask(distributions).params) for _ in range(size - 1))]
 
-    `own` are the hyperparameters of the algorithm as it is, which is the first member.
+
+class Population(Searcher):
+    """Suggests the trials of the members, at most `slots` at a time; each goes on from one of the turn before.
+
+    `own` are the hyperparameters of the algorithm as it is, `first` the settings with which the members begin.
     """
 
     def __init__(
@@ -30,16 +37,17 @@ class Population(Searcher):
         board: Board,
         space: Space,
         own: Mapping[str, Any],
+        first: Sequence[Mapping[str, Any]],
         *,
-        sampler: optuna.samplers.BaseSampler,
         seed: int,
-        size: int,
         slots: int,
     ) -> None:
         super().__init__(metric="value", mode="max")
         self._board, self._space, self._own = board, space, own
         self._seed, self._slots = seed, slots
-        self._planned, self._turn, self._turns = self._first(sampler, size), [], 1
+        self._planned: list[Planned] = [(settings, None) for settings in first]
+        self._turn: list[int] = []
+        self._turns = 1
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial; None while a slot or the end of the turn has to be waited for; `FINISHED` when all are over."""
@@ -58,12 +66,6 @@ class Population(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Note the end of a trial, however it came."""
         self._board.end(trial_id, died=error)
-
-    def _first(self, sampler: optuna.samplers.BaseSampler, size: int) -> list[Planned]:
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-        distributions = {name: distribution(self._space, name) for name in self._space}
-        asked = [decoded(self._space, study.ask(distributions).params) for _ in range(size - 1)]
-        return [({}, None), *((settings, None) for settings in asked)]
 
     def _next(self) -> list[Planned]:
         """The plan of a turn: the members whose fit is not over, the worst of them as offspring of the best."""

@@ -124,7 +124,7 @@ def _suggestions(config: TuneConfig, run: Run, algorithm: Algorithm, board: "Boa
 
 
 def _population(config: TuneConfig, run: Run, algorithm: Algorithm, board: "Board") -> Any:
-    from ray_mlops.platform.population import Population
+    from ray_mlops.platform.population import Population, members
     from ray_mlops.platform.search import sampler
 
     space = algorithm.space()
@@ -134,8 +134,8 @@ def _population(config: TuneConfig, run: Run, algorithm: Algorithm, board: "Boar
             "has nothing to vary: use --tune.scheduler asha"
         )
     own = {name: getattr(algorithm, name) for name in space}
-    draws = sampler("random", run.seed, config.trials)
-    return Population(board, space, own, sampler=draws, seed=run.seed, size=config.trials, slots=_slots())
+    first = members(space, sampler("random", run.seed, config.trials), config.trials)
+    return Population(board, space, own, first, seed=run.seed, slots=_slots())
 
 
 def _tune(trainable: Any, run: Run, **settings: Any) -> None:

@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 
 from ray_mlops.contract import Choice, Space, Uniform
 from ray_mlops.platform.halving import Halving
-from ray_mlops.platform.population import Population
+from ray_mlops.platform.population import Population, members
 from ray_mlops.platform.search import Board, Record, sampler
 
 SPACE: Space = {"rate": Uniform(low=0.01, high=1.0, log=True, live=True), "shape": Choice(values=("a", "b"))}
@@ -27,7 +27,7 @@ def lived(folder: Path, *, slots: int, seed: int, die_after: int | None = None) 
     """The trials of a population in which any running trial may be the next to report; killed after so many ends."""
     luck = random.Random(seed)
     board = Board(str(folder), Halving(None), 0, lambda *told: None)
-    found = Population(board, SPACE, OWN, sampler=sampler("random", 3, 1), seed=3, size=SIZE, slots=slots)
+    found = Population(board, SPACE, OWN, members(SPACE, sampler("random", 3, 1), SIZE), seed=3, slots=slots)
     running: dict[str, dict[str, Any]] = {}
     started = ended = 0
     while True:
