@@ -17,6 +17,8 @@ _HERE_BYTES = 128 << 20
 
 Work = Callable[[pa.Table], pa.Table]
 """Takes a table of one row, the number and path of a part beside the values given for it, and gives rows."""
+Given = Mapping[int, Mapping[str, Any]]
+"""Values for the work on a part, by the number of the part."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +40,20 @@ class Parts:
         """How many threads the work on a part may use."""
         return (os.cpu_count() or 1) if self.in_process else 1
 
-    def over(self, work: Work, run: Run) -> Iterator[pa.Table]:
-        """What `work` makes of each part, in no order; progress is told in its rows."""
-        done = 0
-        for made in self._made(work):
+    def over(self, work: Work, run: Run, given: Given | None = None) -> Iterator[pa.Table]:
+        """What `work` makes of each part, or of those that are `given` values, in no order; progress is told in rows."""
+        tasks, done = self._tasks({number: {} for number in range(len(self.paths))} if given is None else given), 0
+        for made in map(work, tasks) if self.in_process else _plan(work, tasks).iter_batches(**_WHOLE):
             done += made.num_rows
             run.progress(done, self.table.rows, "images")
             yield made
 
-    def _made(self, work: Work) -> Iterator[pa.Table]:
-        tasks = self._tasks({number: {} for number in range(len(self.paths))})
-        return map(work, tasks) if self.in_process else iter(_plan(work, tasks).iter_batches(**_WHOLE))
-
-    def rows(self, work: Work, given: Mapping[int, Mapping[str, Any]]) -> Any:
+    def rows(self, work: Work, given: Given) -> Any:
         """What `work` makes of the parts that are `given` values, by number: rows for `tables.write_images`."""
         tasks = self._tasks(given)
         return pa.concat_tables(map(work, tasks)) if self.in_process else _plan(work, tasks)
 
-    def _tasks(self, given: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:
+    def _tasks(self, given: Given) -> list[pa.Table]:
         return [
             pa.table({PART: [number], _PATH: [self.paths[number]], **{name: [value] for name, value in values.items()}})
             for number, values in given.items()
