@@ -5,6 +5,7 @@ reduced to 8 x 8, agree too: hashes alone would unite different pictures of one 
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -77,8 +78,8 @@ def near_pairs(looks: np.ndarray, bits: int) -> Iterator[np.ndarray]:
     yield np.stack([order[:-1][same], order[1:][same]], axis=1)
     distinct = looks[first].view(np.uint64)
     edges = np.linspace(0, BITS, bits + 2).astype(int)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        band = (distinct >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+    for low, high in pairwise(edges.tolist()):
+        band = (distinct >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
         for pairs in _within(band):
             yield first[pairs[distances(distinct[pairs[:, 0]], distinct[pairs[:, 1]]) <= bits]]
 
