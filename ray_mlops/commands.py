@@ -10,6 +10,9 @@ from ray_mlops.platform import files, registry, runtime, store
 from ray_mlops.stage_names import StageName
 from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
+from ray_mlops.stages.images import deploy as image_deploy
+from ray_mlops.stages.images.deploy import ImageDeployConfig
+from ray_mlops.vision.predictor import TRANSFORM
 
 
 def lifecycle(
@@ -55,7 +58,10 @@ def _where(records: Sequence[store.Record], page: str) -> None:
         if isinstance(record.artifact, ModelVersion):
             print(f"model     {record.artifact.uri}")
         if isinstance(record.artifact, Endpoint):
-            print(f"endpoint  {record.artifact.url}/score  (docs: {record.artifact.url}/docs)")
+            print(f"endpoint  {record.artifact.url}/{record.artifact.route}  (docs: {record.artifact.url}/docs)")
+
+
+_HEADLINES = ("average_precision", "accuracy")
 
 
 def _administration(root: str) -> Run:
@@ -73,7 +79,7 @@ def models(root: str) -> None:
             " ".join(version.aliases),
             version.approval,
             version.digest[:12],
-            f"{version.metrics['average_precision']:.4f}" if "average_precision" in version.metrics else "",
+            next((f"{version.metrics[name]:.4f}" for name in _HEADLINES if name in version.metrics), ""),
         )
         for name in known.names()
         for version in known.versions(name)
@@ -81,7 +87,7 @@ def models(root: str) -> None:
     if not rows:
         print("no models yet: `ray-mlops run fraud` registers the first")
         return
-    console.print_table(("model", "version", "alias", "approval", "digest", "AP"), rows)
+    console.print_table(("model", "version", "alias", "approval", "digest", "AP or accuracy"), rows)
 
 
 def promote(root: str, model: str, reason: str) -> None:
@@ -107,10 +113,11 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool =
     """Deploy a registered version."""
     run = _administration(root)
     version = _named(registry.open_registry(run), model, default="champion").artifact()
-    config = apply(DeployConfig(), assignments)
+    stage, config = (image_deploy, ImageDeployConfig()) if _of_images(version) else (deploy_stage, DeployConfig())
+    config = apply(config, assignments)
     runtime.connect(verbose=verbose)
     try:
-        step = store.Step("deploy", deploy_stage.run, config, {"version": version}, valid=deploy_stage.is_live)
+        step = store.Step("deploy", stage.run, config, {"version": version}, valid=deploy_stage.is_live)
         record = store.once(step, run)
     finally:
         runtime.disconnect()
@@ -132,15 +139,22 @@ def undeploy(root: str, name: str) -> None:
 def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) -> None:
     """Score a file with a registered version."""
     from ray_mlops.stages import score as score_stage
+    from ray_mlops.stages.images import score as image_score
 
     run = _administration(root)
     version = _named(registry.open_registry(run), model, default="champion").artifact()
     runtime.connect(verbose=verbose)
     try:
-        rows = score_stage.score_file(version, file, out)
+        stage = image_score.score_images if _of_images(version) else score_stage.score_file
+        rows = stage(version, file, out)
     finally:
         runtime.disconnect()
     print(f"{rows:,} rows scored with {version.name}/{version.version} into {out}")
+
+
+def _of_images(version: ModelVersion) -> bool:
+    """Which family a model is of shows in what its bundle holds."""
+    return files.exists(files.join(version.uri, TRANSFORM))
 
 
 def _named(known: registry.Registry, model: str, *, default: str) -> registry.Version:

@@ -81,29 +81,37 @@ def _bar() -> "Progress":
     return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
 
 
+_HEADLINES = ("average_precision", "roc_auc", "accuracy", "macro_f1")
+
+
 def summary(artifact: Any) -> str:
     """What a person wants to know of an artifact, in half a line."""
     kind = type(artifact).__name__
     if kind == "CleanTable":
         return f"{artifact.quarantined:,} quarantined"
-    if kind == "Table":
+    if kind == "CleanImages":
+        return f"{artifact.quarantined:,} quarantined, {artifact.twins:,} duplicates"
+    if kind in ("Table", "ImageTable"):
         return f"snapshot {artifact.snapshot}"
     if kind == "Profile":
         return f"{artifact.positives:,} positives" + (f", leaks: {', '.join(artifact.leaks)}" if artifact.leaks else "")
+    if kind == "ImageProfile":
+        return f"{len(artifact.classes)} classes, {len(artifact.doubtful)} labels in doubt"
     if kind == "Decision":
         return f"{artifact.verdict}: {artifact.reasons[0]}"
-    if kind == "Features":
+    if kind in ("Features", "ImageFeatures"):
         return ", ".join(f"{part} {rows:,}" for part, rows in artifact.rows.items())
     if kind == "Trials":
         return f"{artifact.trials} trials, best {artifact.value:.4f}" if artifact.trials else "no search"
     if kind == "Trained":
         return f"{artifact.algorithm['kind']} on {artifact.workers} worker(s)"
     if kind == "Evaluation":
-        return ", ".join(f"{name} {artifact.metrics[name]:.4f}" for name in ("average_precision", "roc_auc"))
+        names = [name for name in _HEADLINES if name in artifact.metrics]
+        return ", ".join(f"{name} {artifact.metrics[name]:.4f}" for name in names)
     if kind == "ModelVersion":
         return f"{artifact.name}/{artifact.version} {' '.join(artifact.aliases)} {artifact.digest[:12]}"
     if kind == "Endpoint":
-        return f"{artifact.url}/score"
+        return f"{artifact.url}/{artifact.route}"
     return f"{artifact.status}, {artifact.requests:,} requests"
 
 

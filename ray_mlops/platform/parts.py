@@ -7,7 +7,7 @@ read by one worker only, it scales the same way. Nothing is left to deadlock whe
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,11 @@ class ArrayPart:
 
     features: np.ndarray
     labels: np.ndarray
-    streams: ClassVar[bool] = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether rows come as they are read; these are all there."""
+        return False
 
     @property
     def rows(self) -> int:

@@ -107,9 +107,11 @@ def matrix(rows: Sequence[Row], *, down: str, across: str, value: str, shade: st
     """A square for each pair `(down, across)`: the darker, the higher `shade` (0 to 1); `value` is written inside."""
     names = {"type": "nominal", "scale": {"padding": 0}}
     order = _order(rows, down)
+    short = all(len(str(name)) <= 4 for name in order)
+    axis = {"labelLimit": 110, "ticks": False, "labelAngle": 0 if short else -40}
     encoding = {
         "y": {**_field(down), **names, "sort": order, "title": down, "axis": {"labelLimit": 110, "ticks": False}},
-        "x": {**_field(across), **names, "sort": order, "title": across, "axis": {"labelLimit": 110, "ticks": False}},
+        "x": {**_field(across), **names, "sort": order, "title": across, "axis": axis},
         "tooltip": _tooltips((down, across, value, shade)),
     }
     colour = {"scale": {"domain": [0, 1], "scheme": "blues"}, "legend": None}

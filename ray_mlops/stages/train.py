@@ -15,12 +15,12 @@ from pydantic import Field
 
 from ray_mlops.algorithms import describe, with_settings
 from ray_mlops.algorithms.worker import PROGRESS, validation_metrics
-from ray_mlops.contract import Algorithm, Backend, Data, Decision, Features, Frozen, Run, Trained, Trials
+from ray_mlops.contract import Algorithm, Backend, Data, Decision, Features, Frozen, ImageFeatures, Run, Trained, Trials
 from ray_mlops.errors import ConfigError, TrainingError
 from ray_mlops.platform import files
-from ray_mlops.platform.parts import Source
 from ray_mlops.platform.permission import require_model
 from ray_mlops.platform.user_code import by_value
+from ray_mlops.vision.parts import AnySource, source_of
 
 MODEL = "model"
 _TRAIN = "train"
@@ -50,7 +50,7 @@ def run(
     config: TrainConfig,
     run: Run,
     *,
-    features: Features,
+    features: Features | ImageFeatures,
     decision: Decision,
     algorithm: Algorithm,
     trials: Trials | None = None,
@@ -62,7 +62,7 @@ def run(
     """
     require_model(decision, run)
     chosen = with_settings(algorithm, trials.best if trials else {})
-    job = _Job(algorithm=chosen, source=Source.of(features), seed=run.seed, uri=run.uri, config=config)
+    job = _Job(algorithm=chosen, source=source_of(features), seed=run.seed, uri=run.uri, config=config)
     with by_value(chosen), _watched(run):
         metrics = _fit(job, run)
     return Trained(
@@ -89,7 +89,7 @@ class _Job:
     """All that a worker has to be told."""
 
     algorithm: Algorithm
-    source: Source
+    source: AnySource
     seed: int
     uri: str
     config: TrainConfig
@@ -237,6 +237,10 @@ class _RayWorker:
     job: _Job
     reported: float = field(default_factory=time.monotonic)
 
+    def wants_checkpoint(self) -> bool:
+        """Whether a checkpoint that is reported now would be kept."""
+        return self.size > 1 or time.monotonic() - self.reported >= self.job.config.checkpoint_seconds
+
     def report(self, metrics: Mapping[str, float], checkpoint: str | None = None) -> None:
         """Tell the driver how far the fit is, and keep the checkpoint."""
         import ray.train
@@ -244,7 +248,7 @@ class _RayWorker:
         if self.rank == 0 and PROGRESS in metrics:
             files.write_json(files.join(self.job.uri, _PROGRESS), {PROGRESS: metrics[PROGRESS]})
         # A report takes up to 0.2 s. On several workers all have to make it, and none knows the clock of the others.
-        if self.size > 1 or time.monotonic() - self.reported >= self.job.config.checkpoint_seconds:
+        if self.wants_checkpoint():
             kept = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
             ray.train.report(dict(metrics), checkpoint=kept)
             self.reported = time.monotonic()

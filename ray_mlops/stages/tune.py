@@ -11,13 +11,14 @@ from pydantic import Field
 
 from ray_mlops.algorithms import describe, with_settings
 from ray_mlops.algorithms.worker import LocalWorker, validation_metrics
-from ray_mlops.contract import Algorithm, Data, Decision, Features, Frozen, Run, Trials
+from ray_mlops.contract import Algorithm, Data, Decision, Features, Frozen, ImageFeatures, Run, Trials
 from ray_mlops.errors import TrainingError
 from ray_mlops.platform import files
 from ray_mlops.platform.halving import Halving
-from ray_mlops.platform.parts import ArrayPart, Source
+from ray_mlops.platform.parts import ArrayPart
 from ray_mlops.platform.permission import require_model
 from ray_mlops.platform.user_code import by_value
+from ray_mlops.vision.parts import AnySource, ImageSource, source_of
 
 if TYPE_CHECKING:
     from ray_mlops.platform.search import Record
@@ -30,7 +31,7 @@ class TuneConfig(Frozen):
     """How long to search, and how.
 
     `trials` and `minutes` are budgets; 0 trials keep the algorithm as it is. `search` is Optuna's Parzen estimator or
-    random; `scheduler` `asha` stops trials that fall behind after `grace`, `grace * factor` ... of their reports (a
+    random; `metric` `auto` is average precision, or accuracy where there are classes; `scheduler` `asha` stops trials that fall behind after `grace`, `grace * factor` ... of their reports (a
     boosting or network fit reports about ten times). `generation` trials are suggested together: with more, more cores
     are busy at once; it is fixed here, not taken from the cluster, so that the search is the same on every cluster.
     `max_rows` thins the training rows a trial sees, evenly in time.
@@ -38,7 +39,7 @@ class TuneConfig(Frozen):
 
     trials: int = Field(default=8, ge=0)
     minutes: float = Field(default=30.0, gt=0)
-    metric: Literal["average_precision", "roc_auc"] = "average_precision"
+    metric: Literal["auto", "average_precision", "roc_auc", "accuracy"] = "auto"
     search: Literal["optuna", "random"] = "optuna"
     scheduler: Literal["asha", "none"] = "asha"
     grace: int = Field(default=3, ge=1)
@@ -47,7 +48,9 @@ class TuneConfig(Frozen):
     max_rows: int = Field(default=1_000_000, ge=1)
 
 
-def run(config: TuneConfig, run: Run, *, features: Features, decision: Decision, algorithm: Algorithm) -> Trials:
+def run(
+    config: TuneConfig, run: Run, *, features: Features | ImageFeatures, decision: Decision, algorithm: Algorithm
+) -> Trials:
     """The best hyperparameters found; the same ones for the same seed, on any cluster and after any interruption.
 
     Only a budget of minutes that runs out makes the result depend on the speed of the machine. With 0 trials `best` is
@@ -59,7 +62,7 @@ def run(config: TuneConfig, run: Run, *, features: Features, decision: Decision,
         return Trials(
             uri=run.uri, fingerprint=run.fingerprint, algorithm=algorithm.kind, best={}, value=0.0, trials=0, log=""
         )
-    records = _search(config, run, algorithm, source=Source.of(features))
+    records = _search(config, run, algorithm, source=source_of(features))
     log = files.join(run.uri, LOG)
     files.write_text(log, "".join(json.dumps(_line(record, algorithm)) + "\n" for record in records))
     best = _best(records, config)
@@ -74,7 +77,7 @@ def run(config: TuneConfig, run: Run, *, features: Features, decision: Decision,
     )
 
 
-def _search(config: TuneConfig, run: Run, algorithm: Algorithm, *, source: Source) -> "list[Record]":
+def _search(config: TuneConfig, run: Run, algorithm: Algorithm, *, source: AnySource) -> "list[Record]":
     from ray_mlops.platform.search import Board, HalvingScheduler, OptunaGenerations, sampler, silence
 
     silence()
@@ -124,19 +127,27 @@ def _slots() -> int:
     return max(1, min(cpus, os.cpu_count() or 1) if nodes == 1 else cpus)
 
 
-def _trainable(config: TuneConfig, run: Run, algorithm: Algorithm, *, source: Source, replays: dict[str, Any]) -> Any:
+def _trainable(
+    config: TuneConfig, run: Run, algorithm: Algorithm, *, source: AnySource, replays: dict[str, Any]
+) -> Any:
     import ray
     from ray import tune
 
     # A task reads the rows into the object store, once for all trials and without a copy in this process.
     parts = ray.remote(_parts).options(num_returns=2).remote(source, config.max_rows)
-    common = {"parts": parts, "names": source.names, "seed": run.seed, "metric": config.metric}
+    common = {"parts": parts, "names": source.names, "seed": run.seed, "metric": _metric(config, source)}
     return tune.with_resources(
         tune.with_parameters(_fit, algorithm=algorithm, replays=replays, common=common), {"cpu": 1}
     )
 
 
-def _parts(source: Source, max_rows: int) -> tuple[ArrayPart, ArrayPart]:
+def _metric(config: TuneConfig, source: AnySource) -> str:
+    if config.metric != "auto":
+        return config.metric
+    return "accuracy" if isinstance(source, ImageSource) else "average_precision"
+
+
+def _parts(source: AnySource, max_rows: int) -> tuple[ArrayPart, ArrayPart]:
     train = source.read("train")
     rows = len(train.labels)
     kept = np.arange(min(rows, max_rows)) * rows // min(rows, max_rows)

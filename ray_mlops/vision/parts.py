@@ -85,6 +85,9 @@ class ImageSource:
             yield from fragment.split_by_row_group()
 
 
-def source_of(features: Features | ImageFeatures) -> Source | ImageSource:
+AnySource = Source | ImageSource
+
+
+def source_of(features: Features | ImageFeatures) -> AnySource:
     """Where the rows of a feature table lie, in either family."""
     return ImageSource.of(features) if isinstance(features, ImageFeatures) else Source.of(features)

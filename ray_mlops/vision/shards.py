@@ -23,13 +23,13 @@ class ImageParquet(ImageSource):
     """Parquet files (a file, a glob, a folder; local or `s3://`) with the bytes of an image in each row.
 
     The column of images is binary, or a struct with a field `bytes` as Hugging Face writes it; labels are strings or
-    whole numbers. Without a `key` column rows are named by file and number.
+    whole numbers (None: not labelled). Without a `key` column rows are named by file and number.
     """
 
     kind: Literal["parquet"] = "parquet"
     path: str | tuple[str, ...]
     image: str = "image"
-    label: str = "label"
+    label: str | None = "label"
     group: str | None = None
     key: str | None = None
     suffixes: ClassVar[tuple[str, ...]] = (".parquet", ".pq", ".parq")
@@ -72,6 +72,8 @@ def _check_types(label: str, source: ImageParquet, schema: pa.Schema) -> None:
     )
     if not (pa.types.is_binary(inside) or pa.types.is_large_binary(inside)):
         raise DataError(f"{label}: column {source.image!r} is {kind}, not the bytes of image files.")
+    if source.label is None:
+        return
     kind = schema.field(source.label).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
@@ -98,7 +100,7 @@ def _samples(source: ImageParquet, file: InputFile, batch: pa.RecordBatch, first
         if source.key
         else [f"{file.name}/{first + at}" for at in range(len(images))]
     )
-    labels = batch.column(source.label).to_pylist()
+    labels = batch.column(source.label).to_pylist() if source.label else [None] * len(images)
     groups = batch.column(source.group).to_pylist() if source.group else [None] * len(images)
     for key, image, label, group in zip(keys, images, labels, groups, strict=True):
         yield Sample(str(key), image.as_py(), _text(label), _text(group))

@@ -16,12 +16,11 @@ import pyarrow.compute
 from ray_mlops.contract import ImageFeatures, ImageTable, Run
 from ray_mlops.errors import ConfigError, DataError
 from ray_mlops.platform import files, tables
-from ray_mlops.vision import split
 from ray_mlops.vision.features import SPLIT, TARGET, ImageFeaturesConfig, packed, read_all
+from ray_mlops.vision.labelled import Labelled
 from ray_mlops.vision.split import OUT, PARTS
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
-TWINS = "twins"
 
 
 def run(config: ImageFeaturesConfig, run: Run, *, table: ImageTable) -> ImageFeatures:
@@ -30,18 +29,19 @@ def run(config: ImageFeaturesConfig, run: Run, *, table: ImageTable) -> ImageFea
     Raises `ConfigError` when transform and table disagree, and `DataError` when a class has nothing to learn from or
     there are fewer than two.
     """
-    data = table.data
-    if config.transform.mode != data.mode:
-        raise ConfigError(f"features.transform.mode is {config.transform.mode}, but the images are read as {data.mode}")
-    labelled, classes = _labelled(table)
-    labels = pc.index_in(labelled[data.label], value_set=pa.array(classes)).to_numpy()
-    parts = _parts(config, labelled, labels, table=table, seed=run.seed)
-    counts = _counted(labels, parts, classes)
+    if config.transform.mode != table.data.mode:
+        raise ConfigError(
+            f"features.transform.mode is {config.transform.mode}, but the images are read as {table.data.mode}"
+        )
+    found = Labelled.read(table)
+    _refuse_one_class(found.classes)
+    parts = found.parts(config.split, seed=run.seed)
+    counts = _counted(found.labels, parts, found.classes)
     kept = np.flatnonzero(parts != OUT)
     plan = pa.table(
         {
-            data.key: labelled[data.key].take(pa.array(kept)),
-            TARGET: labels[kept].astype(np.int64),
+            table.data.key: found.keys.take(pa.array(kept)),
+            TARGET: found.labels[kept],
             SPLIT: pa.array(PARTS).take(pa.array(parts[kept])),
         }
     )
@@ -51,7 +51,7 @@ def run(config: ImageFeaturesConfig, run: Run, *, table: ImageTable) -> ImageFea
         uri=run.uri,
         fingerprint=run.fingerprint,
         table=_write(config, run, table, plan),
-        classes=classes,
+        classes=found.classes,
         transform=transform,
         stored=config.keeps,
         shape=config.transform.shape,
@@ -61,29 +61,10 @@ def run(config: ImageFeaturesConfig, run: Run, *, table: ImageTable) -> ImageFea
     )
 
 
-def _labelled(table: ImageTable) -> tuple[pa.Table, tuple[str, ...]]:
-    """All but the images of the rows with a label, by key, and the classes in order."""
-    data = table.data
-    columns = [data.key, data.label, *(name for name in (data.group, TWINS) if name in table.columns)]
-    rows = tables.load(table, columns, pc.field(data.label).is_valid()).sort_by(data.key)
-    classes = data.classes or tuple(sorted(rows[data.label].unique().to_pylist()))
+def _refuse_one_class(classes: Sequence[str]) -> None:
     if len(classes) < 2:
-        found = f"all {rows.num_rows:,} labelled images are {classes[0]!r}" if classes else "no image has a label"
+        found = f"all labelled images are {classes[0]!r}" if classes else "no image has a label"
         raise DataError(f"features: {found}: there is nothing to tell apart. Check how the source gives the label.")
-    return rows.filter(pc.is_in(rows[data.label], value_set=pa.array(classes))), classes
-
-
-def _parts(
-    config: ImageFeaturesConfig, rows: pa.Table, labels: np.ndarray, *, table: ImageTable, seed: int
-) -> np.ndarray:
-    ties = [rows[name].to_numpy() for name in (table.data.group, TWINS) if name in rows.column_names]
-    tied = split.units(*ties) if ties else np.arange(rows.num_rows)
-    given = np.zeros(rows.num_rows, bool)
-    if beginning := config.split.test_keys:
-        given = pc.starts_with(rows[table.data.key], beginning).to_numpy()
-        if not given.any():
-            raise ConfigError(f"features.split.test_keys: no key begins with {beginning!r}")
-    return split.assign(labels, tied, config.split, seed=seed, given=given)
 
 
 def _counted(labels: np.ndarray, parts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
