@@ -63,7 +63,8 @@ def listed(cluster: np.ndarray, keys: np.ndarray, labels: np.ndarray) -> list[di
     ends = np.flatnonzero(np.diff(cluster[order])) + 1
     groups = [rows for rows in np.split(order, ends) if len(rows) > 1]
     groups.sort(key=lambda rows: (-len(rows), keys[rows[0]]))
-    return [{keys[row]: labels[row] for row in rows} for rows in groups]
+    names, told = keys.tolist(), labels.tolist()
+    return [{names[row]: told[row] for row in rows.tolist()} for rows in groups]
 
 
 def near_pairs(looks: np.ndarray, bits: int) -> Iterator[np.ndarray]:
