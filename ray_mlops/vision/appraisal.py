@@ -70,6 +70,8 @@ def notices(found: Mapping[str, Any]) -> list[str]:
         told.append(f"{_listed(rare)}: less than a tenth of the images of the most frequent class.")
     if found["unlabelled"]:
         told.append(f"{found['unlabelled']:,} images have no label: no stage learns from them.")
+    if found["doubtful"]:
+        told.append(f"{len(found['doubtful']):,} labels are in doubt: look at them before a model learns from them.")
     for name, rows in found["odd"].items():
         if rows:
             told.append(f"{len(rows):,} images are {name}.")

@@ -37,7 +37,7 @@ def torn(labels: Sequence[str | None], units: np.ndarray) -> list[int]:
     """Rows of clusters of twins whose labels differ: at most one of the labels is right."""
     known = np.array([label is not None for label in labels])
     rows = np.flatnonzero(known)
-    codes = np.unique(np.array([labels[row] for row in rows], dtype=str), return_inverse=True)[1]
+    codes = np.unique(np.array([labels[row] for row in rows.tolist()], dtype=str), return_inverse=True)[1]
     places = np.unique(units, return_inverse=True)[1][rows]
     count = int(places.max(initial=-1)) + 1
     low, high = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)

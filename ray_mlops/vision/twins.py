@@ -6,7 +6,7 @@ reduced to 8 x 8, agree too: hashes alone would unite different pictures of one 
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -57,13 +57,14 @@ def named(cluster: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return keys[order][first][cluster]
 
 
-def listed(cluster: np.ndarray, keys: np.ndarray, labels: np.ndarray) -> list[dict[str, str | None]]:
+def listed(cluster: np.ndarray, keys: np.ndarray, labels: np.ndarray) -> list[dict[Any, str | None]]:
     """Key and label of the rows of each cluster of more than one, the largest clusters first."""
     order = np.lexsort((keys.astype(str), cluster))
     ends = np.flatnonzero(np.diff(cluster[order])) + 1
     groups = [rows for rows in np.split(order, ends) if len(rows) > 1]
     groups.sort(key=lambda rows: (-len(rows), keys[rows[0]]))
-    return [{keys[row]: labels[row] for row in rows} for rows in groups]
+    names, told = keys.tolist(), labels.tolist()
+    return [{names[row]: told[row] for row in rows.tolist()} for rows in groups]
 
 
 def near_pairs(looks: np.ndarray, bits: int) -> Iterator[np.ndarray]:

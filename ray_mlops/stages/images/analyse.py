@@ -44,7 +44,7 @@ class AnalyseConfig(Frozen):
     neighbours: int = Field(default=10, ge=2)
     agreement: float = Field(default=0.9, gt=0.5, le=1)
     max_images: int = Field(default=10_000, ge=0)
-    sheet: int = Field(default=10, ge=1)
+    sheet: int = Field(default=9, ge=1)
     shown_classes: int = Field(default=30, ge=1)
     shown: int = Field(default=16, ge=1)
     in_process_rows: int = Field(default=20_000, ge=0)
@@ -58,9 +58,8 @@ def run(config: AnalyseConfig, run: Run, *, table: CleanImages) -> ImageProfile:
     rows = pa.concat_tables(parts.over(work, run)).sort_by(data.key)
     labels = rows[data.label].to_pylist()
     classes = data.classes or tuple(sorted({label for label in labels if label is not None}))
-    found = (
-        appraise(rows, labels, classes) | {"twins": table.twins} | _doubtful(config, rows, labels, classes, data=data)
-    )
+    found = appraise(rows, labels, classes)
+    found |= {"twins": table.twins, **_doubtful(config, rows, labels, classes, data=data)}
     found["notices"] = notices(found)
     chosen = _shown(config, rows, labels, found, data=data)
     pictures = _pictures(parts, rows, chosen, data=data, run=run)
