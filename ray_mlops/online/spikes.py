@@ -3,7 +3,7 @@
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from math import isnan
 
@@ -38,9 +38,11 @@ class Spikes:
         The sums run along, which is quick and a little inexact.
         """
         at, values, program = self._at, self._values, self._program
-        lo = hi = bisect_right(at, at[self._start] - program.delay - program.baseline, 0, self._start)
-        unsure = 2.0 * sys.float_info.epsilon * (self._end - lo) * _size(values[lo : self._end])
-        known, running = 0, 0.0
+        now = at[self._start] - program.delay
+        lo = bisect_right(at, now - program.baseline, 0, self._start)
+        hi = bisect_right(at, now, lo, self._start)
+        known, running = _there(values[lo:hi])
+        unsure = 2.0 * sys.float_info.epsilon * (self._end - lo) * _there(values[lo : self._end], abs)[1]
         for row in range(self._start, self._end):
             newest, oldest = at[row] - program.delay, at[row] - program.delay - program.baseline
             while hi < row and at[hi] <= newest:
@@ -62,7 +64,10 @@ class Spikes:
         return mean != 0.0 and self._values[row] / mean >= self._program.spike
 
 
-def _size(values: array) -> float:
-    """The sum of the magnitudes of those that are not missing."""
-    size = sum(map(abs, values))
-    return sum(abs(value) for value in values if not isnan(value)) if isnan(size) else size
+def _there(values: array, of: Callable[[float], float] = float) -> tuple[int, float]:
+    """How many are not missing, and the sum of what is made of them."""
+    size = sum(map(of, values))
+    if not isnan(size):
+        return len(values), size
+    there = [of(value) for value in values if not isnan(value)]
+    return len(there), sum(there)
