@@ -65,7 +65,7 @@ def _read_set(source: TorchvisionSet, part: Part, start: int, end: int) -> Itera
             image, target = found[number]
             if not isinstance(image, Image.Image) or not isinstance(target, (int, np.integer)):
                 raise DataError(f"{source.name} gives {type(image).__name__} and {type(target).__name__}, not classes.")
-            label = str(names[target] if len(names) else target)
+            label = str(names[int(target)] if len(names) else target)
             yield Sample(f"{part}/{number:06d}", _png(image), label)
 
 

@@ -28,7 +28,7 @@ def inspect(rows: pa.Table, schema: ImageSchema, threads: int = 1) -> pa.Table:
     """For each row of the raw table the key, label, hash, `reason` (null: legal), `phash` and `sketch`."""
     pairs = list(zip(rows[schema.image].to_pylist(), rows[schema.label].to_pylist(), strict=True))
     with ThreadPoolExecutor(threads) as pool:  # decoders let other threads run
-        seen = list(pool.map(lambda pair: look(*pair, schema), pairs))
+        seen = list(pool.map(lambda pair: look(pair[0], pair[1], schema), pairs))
     legal = [one.reason is None for one in seen]
     smalls = [one.small for one in seen if one.small is not None]
     looks = np.zeros(len(seen), np.int64)

@@ -5,7 +5,8 @@ reduced to 8 x 8, agree too: hashes alone would unite different pictures of one 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -56,13 +57,14 @@ def named(cluster: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return keys[order][first][cluster]
 
 
-def listed(cluster: np.ndarray, keys: np.ndarray, labels: np.ndarray) -> list[dict[str, str | None]]:
+def listed(cluster: np.ndarray, keys: np.ndarray, labels: np.ndarray) -> list[dict[Any, str | None]]:
     """Key and label of the rows of each cluster of more than one, the largest clusters first."""
     order = np.lexsort((keys.astype(str), cluster))
     ends = np.flatnonzero(np.diff(cluster[order])) + 1
     groups = [rows for rows in np.split(order, ends) if len(rows) > 1]
     groups.sort(key=lambda rows: (-len(rows), keys[rows[0]]))
-    return [{keys[row]: labels[row] for row in rows} for rows in groups]
+    names, told = keys.tolist(), labels.tolist()
+    return [{names[row]: told[row] for row in rows.tolist()} for rows in groups]
 
 
 def near_pairs(looks: np.ndarray, bits: int) -> Iterator[np.ndarray]:
@@ -77,8 +79,8 @@ def near_pairs(looks: np.ndarray, bits: int) -> Iterator[np.ndarray]:
     yield np.stack([order[:-1][same], order[1:][same]], axis=1)
     distinct = looks[first].view(np.uint64)
     edges = np.linspace(0, BITS, bits + 2).astype(int)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        band = (distinct >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+    for low, high in pairwise(edges.tolist()):
+        band = (distinct >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
         for pairs in _within(band):
             yield first[pairs[distances(distinct[pairs[:, 0]], distinct[pairs[:, 1]]) <= bits]]
 

@@ -58,7 +58,7 @@ def test_class_and_group_come_from_where_the_recipe_says(tmp_path: Path) -> None
         ("train/cat/p7_x.png", "cat", "p7"), ("train/cat/y.PNG", "cat", None), ("z.jpg", None, None),
     ]  # fmt: skip
     by_top = samples(ImageFolder(path=str(root), group="cat", prefix="old", rename={"train": "pets"}))
-    assert [(s.key, s.label, s.group) for s in by_top][0] == ("old/train/cat/p7_x.png", "pets", "cat")
+    assert (by_top[0].key, by_top[0].label, by_top[0].group) == ("old/train/cat/p7_x.png", "pets", "cat")
     with pytest.raises(ValidationError, match="no regular expression"):
         ImageFolder(path=str(root), group="(")
 
@@ -151,7 +151,9 @@ def test_parquet_holds_bytes_and_labels(tmp_path: Path) -> None:
     assert len(source.pieces()) == 3
     assert samples(source) == [
         Sample(f"x.parquet/{number}", data, label, owner)
-        for number, (data, label, owner) in enumerate(zip(PICTURES.values(), ["a", "a", "b", "b", None], "uvuvu"))
+        for number, (data, label, owner) in enumerate(
+            zip(PICTURES.values(), ["a", "a", "b", "b", None], "uvuvu", strict=True)
+        )
     ]
 
 

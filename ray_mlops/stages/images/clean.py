@@ -5,21 +5,20 @@ when twins are known across all parts, to write it. Pictures that their EXIF ori
 all other files stay as they are, bit for bit. `twins` is the least key of the images that are one picture.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from ray_mlops.contract import CleanImages, Frozen, ImageSchema, ImageTable, Run
 from ray_mlops.errors import DataError
 from ray_mlops.platform import files, tables
+from ray_mlops.platform.table_parts import PART, Parts, load
 from ray_mlops.vision import twins
 from ray_mlops.vision.inspection import LOOK, REASON, SKETCH, inspect, misnamed, sketches
 from ray_mlops.vision.upright import all_upright
@@ -27,8 +26,7 @@ from ray_mlops.vision.upright import all_upright
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 TWINS = "twins"
-_PART, _ROW = "part", "row"
-_HERE_BYTES = 128 << 20
+_ROW = "row"
 _SHOWN_REASONS = 5
 
 
@@ -66,15 +64,16 @@ def run(config: CleanConfig, run: Run, *, table: ImageTable) -> CleanImages:
 
     Raises `DataError` when too many are bad, or the others have fewer than two classes.
     """
-    paths, data = tables.paths(table), table.data
-    work = _Work(table, paths, in_process=_is_small(config, table, paths))
-    judged = _judged(config, work.over(partial(judge, schema=data, threads=work.threads), run), data)
+    parts, data = Parts.of(table, config.in_process_rows), table.data
+    judged = _judged(config, parts.over(partial(judge, schema=data, threads=parts.threads), run), data)
     _refuse_unusable(config, judged, table)
     legal, bad = judged.legal, judged.bad
-    cleaned = work.written(partial(finish, schema=data), legal, f"{table.name}.clean", run)
+    rows = parts.rows(partial(finish, schema=data), _packed(legal))
+    cleaned = tables.write_images(rows, f"{table.name}.clean", run, data=data)
     quarantine = ""
     if bad.num_rows:
-        written = work.written(partial(set_aside, schema=data), bad, f"{table.name}.quarantine", run)
+        rows = parts.rows(set_aside, _packed(bad))
+        written = tables.write_images(rows, f"{table.name}.quarantine", run, data=data)
         quarantine = files.join(run.uri, "quarantine.json")
         files.write_text(quarantine, written.model_dump_json())
     report = files.join(run.uri, "clean.json")
@@ -93,17 +92,9 @@ def run(config: CleanConfig, run: Run, *, table: ImageTable) -> CleanImages:
     )
 
 
-def _is_small(config: CleanConfig, table: ImageTable, paths: Sequence[str]) -> bool:
-    if table.rows > config.in_process_rows:
-        return False
-    filesystem, _ = files.filesystem(paths[0])
-    found = filesystem.get_file_info([files.filesystem(path)[1] for path in paths])
-    return sum(info.size for info in found) <= _HERE_BYTES
-
-
 def _judged(config: CleanConfig, parts: Iterable[pa.Table], schema: ImageSchema) -> _Judged:
     """All parts together: keys held against one another, and the twins among the legal rows."""
-    rows = pa.concat_tables(parts).sort_by([(_PART, "ascending"), (_ROW, "ascending")])
+    rows = pa.concat_tables(parts).sort_by([(PART, "ascending"), (_ROW, "ascending")])
     contents = list(zip(rows["hash"].to_pylist(), rows[schema.label].to_pylist(), strict=True))
     reasons = rows[REASON].to_pylist()
     for place, why in misnamed(rows[schema.key].to_pylist(), contents).items():
@@ -166,57 +157,15 @@ def _report(config: CleanConfig, judged: _Judged, schema: ImageSchema) -> dict[s
     }
 
 
-class _Work(NamedTuple):
-    """The parts of a table and where they are worked on: here, or a task a part on Ray; the rows are the same."""
-
-    table: ImageTable
-    paths: Sequence[str]
-    in_process: bool
-
-    @property
-    def threads(self) -> int:
-        return (os.cpu_count() or 1) if self.in_process else 1
-
-    def over(self, work: Any, run: Run) -> Iterator[pa.Table]:
-        """What `work` makes of each part, which it gets as a table of one row: number and path."""
-        parts = [pa.table({_PART: [number], "path": [path]}) for number, path in enumerate(self.paths)]
-        done = 0
-        for made in self._tables(work, parts):
-            done += made.num_rows
-            run.progress(done, self.table.rows, "images")
-            yield made
-
-    def _tables(self, work: Any, parts: list[pa.Table]) -> Iterator[pa.Table]:
-        if self.in_process:
-            return map(work, parts)
-        return iter(self._plan(work, parts).iter_batches(batch_size=None, batch_format="pyarrow"))
-
-    def _plan(self, work: Any, parts: list[pa.Table]) -> Any:
-        import ray.data
-
-        return ray.data.from_arrow(parts).map_batches(work, batch_size=None, batch_format="pyarrow")
-
-    def written(self, work: Any, judged: pa.Table, name: str, run: Run) -> ImageTable:
-        """Commit what `work` makes of the parts with `judged` rows, each part with the rows of its own."""
-        parts = [
-            pa.table({_PART: [number], "path": [self.paths[number]], "judged": [_packed(rows)]})
-            for number in pc.unique(judged[_PART]).sort().to_pylist()
-            if (rows := judged.filter(pc.equal(judged[_PART], number))).num_rows
-        ]
-        rows = pa.concat_tables(map(work, parts)) if self.in_process else self._plan(work, parts)
-        return tables.write_images(rows, name, run, data=self.table.data)
-
-
-def _packed(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as stream:
-        stream.write_table(rows)
-    return sink.getvalue().to_pybytes()
-
-
-def _load(path: str) -> pa.Table:
-    filesystem, place = files.filesystem(path)
-    return pq.read_table(place, filesystem=filesystem)
+def _packed(judged: pa.Table) -> dict[int, dict[str, bytes]]:
+    """The judged rows of each part that has any."""
+    found = {}
+    for number in pc.unique(judged[PART]).sort().to_pylist():
+        rows, sink = judged.filter(pc.equal(judged[PART], number)), pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_table(rows)
+        found[number] = {"judged": sink.getvalue().to_pybytes()}
+    return found
 
 
 # ---- of one part ---------------------------------------------------------------------------------------------------
@@ -224,9 +173,9 @@ def _load(path: str) -> pa.Table:
 
 def judge(part: pa.Table, *, schema: ImageSchema, threads: int) -> pa.Table:
     """What `inspect` says of the rows of a part, beside the number of the part and of the row."""
-    found = inspect(_load(part["path"][0].as_py()), schema, threads)
-    numbers = pa.array(np.full(found.num_rows, part[_PART][0].as_py()))
-    return found.append_column(_PART, numbers).append_column(_ROW, pa.array(np.arange(found.num_rows)))
+    found = inspect(load(part), schema, threads)
+    numbers = pa.array(np.full(found.num_rows, part[PART][0].as_py()))
+    return found.append_column(PART, numbers).append_column(_ROW, pa.array(np.arange(found.num_rows)))
 
 
 def finish(part: pa.Table, *, schema: ImageSchema) -> pa.Table:
@@ -235,7 +184,7 @@ def finish(part: pa.Table, *, schema: ImageSchema) -> pa.Table:
     return all_upright(rows, schema).append_column(LOOK, judged[LOOK]).append_column(TWINS, judged[TWINS])
 
 
-def set_aside(part: pa.Table, *, schema: ImageSchema) -> pa.Table:
+def set_aside(part: pa.Table) -> pa.Table:
     """The bad rows of a part with their reason."""
     rows, judged = _chosen(part)
     return rows.append_column(REASON, judged[REASON])
@@ -243,4 +192,4 @@ def set_aside(part: pa.Table, *, schema: ImageSchema) -> pa.Table:
 
 def _chosen(part: pa.Table) -> tuple[pa.Table, pa.Table]:
     judged = pa.ipc.open_stream(part["judged"][0].as_py()).read_all()
-    return _load(part["path"][0].as_py()).take(judged[_ROW].combine_chunks()), judged
+    return load(part).take(judged[_ROW].combine_chunks()), judged

@@ -1,5 +1,7 @@
-"""Decide: is a model needed? Answers that cost nothing against quick models, on a sample of small pictures."""
+"""Decide: is a network needed? Simple candidates against a quick network on images that none of them has seen."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,99 +9,153 @@ import pyarrow as pa
 import pyarrow.compute
 from pydantic import Field
 
-from ray_mlops.contract import CleanImages, Decision, Frozen, ImageProfile, Run
+from ray_mlops.contract import CleanImages, Decision, Frozen, ImageProfile, ImageSchema, Run
+from ray_mlops.errors import DataError
 from ray_mlops.platform import files, tables
+from ray_mlops.platform.table_parts import Parts, load
 from ray_mlops.reports.image_decision_page import image_decision_page
 from ray_mlops.reports.page import render
-from ray_mlops.vision import candidates, metrics
-from ray_mlops.vision.candidates import Candidate, Material
-from ray_mlops.vision.features import ImageFeaturesConfig, read_all
-from ray_mlops.vision.labelled import Labelled
-from ray_mlops.vision.split import OUT
+from ray_mlops.vision import split
+from ray_mlops.vision.candidates import Material
+from ray_mlops.vision.contest import hold
+from ray_mlops.vision.features import ImageFeaturesConfig, packed, read_all, unpacked
+from ray_mlops.vision.inspection import LOOK
 from ray_mlops.vision.transform import Transform
-from ray_mlops.vision.verdict import Bar, Judgement, after_contest, before_contest
+from ray_mlops.vision.verdict import Bar, Draws, Judgement, Standing, after_contest, before_contest
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
-HASH = "phash"
+TWINS = "twins"
+_MOST_SIDE = 32
 
 
 class DecideConfig(Frozen):
-    """When a gain counts, and how much is looked at: a sample of `max_rows` images, each class by its share, at most
-    `max_side` pixels wide and high; `epochs` of the quick network."""
+    """When a gain counts, and how many images are looked at.
+
+    Of more than `max_images` labelled images a seeded sample is taken; they are looked at in the size of the features,
+    at most 32 x 32. `bootstrap` is the number of resamples behind each interval.
+    """
 
     bar: Bar = Bar()
-    max_rows: int = Field(default=4_000, ge=100)
-    max_side: int = Field(default=32, ge=4)
-    epochs: int = Field(default=8, ge=1)
+    max_images: int = Field(default=10_000, ge=100)
+    bootstrap: int = Field(default=300, ge=20)
+    in_process_rows: int = Field(default=20_000, ge=0)
 
 
 def run(
     config: DecideConfig, run: Run, *, table: CleanImages, profile: ImageProfile, features: ImageFeaturesConfig
 ) -> Decision:
     """Answer `use_ml | no_ml | collect_more | redefine`; writes `decision.json` and `report.html`."""
-    known, held = Labelled.read(table), {}
-    answer = before_contest(config.bar, known.classes, known.labels)
-    data = {"Labelled images": len(known.labels), "Classes": len(known.classes)}
+    rows, classes = _chosen(config, table, run.seed)
+    labels = pc.index_in(rows[table.data.label], value_set=pa.array(classes)).to_numpy().astype(np.int64)
+    units = split.units(*(rows[name].to_numpy() for name in (table.data.group, TWINS)))
+    parts = split.assign(labels, units, features.split, seed=run.seed, given=_given(rows, table, features))
+    judged = (parts == 1) | (parts == 2)
+    counts = {
+        "images": dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True)),
+        "judged": dict(zip(classes, np.bincount(labels[judged], minlength=len(classes)).tolist(), strict=True)),
+    }
+    conflicting = _conflicting(rows, table.data)
+    answer, standings = before_contest(config.bar, **counts, conflicting=conflicting), {}
     if answer is None:
-        earlier, later = _material(config, run, table, known, features)
-        found = candidates.simple(earlier, later)
-        found += candidates.models(earlier, later, known.classes, seed=run.seed, epochs=config.epochs)
-        answer = after_contest(found, later.labels, config.bar, seed=run.seed)
-        held = {one.kind: _figures(one, later.labels, run.seed, config.bar) for one in found}
-        data |= {"Learnt from": len(earlier.labels), "Judged on": len(later.labels)}
-    data |= {"Labels in doubt": len(profile.doubtful)}
-    return _decided(run, table, answer, {"candidates": held, "data": data, "settings": config.model_dump(mode="json")})
-
-
-def _decided(run: Run, table: CleanImages, answer: Judgement, record: dict[str, Any]) -> Decision:
-    told = {"verdict": answer.answer, "reasons": list(answer.reasons), "hints": list(answer.hints), **record}
+        found = _material(config, rows, (labels, units), table=table, transform=_small(features.transform), run=run)
+        draws = Draws(units[judged], config.bootstrap, run.seed)
+        standings = hold(found.only(parts == 0), found.only(judged), len(classes), seed=run.seed)
+        answer = after_contest(standings, draws, config.bar)
+        counts["draws"] = {kind: draws.mean(one.right, config.bar.confidence) for kind, one in standings.items()}
+    record = _record(config, answer, standings, counts=counts) | {
+        "conflicting": conflicting,
+        "doubtful": len(profile.doubtful),
+    }
     report = files.join(run.uri, "report.html")
-    files.write_json(files.join(run.uri, "decision.json"), told)
-    files.write_text(report, render(image_decision_page(told, subtitle=f"{table.name}, snapshot {table.snapshot}")))
+    files.write_json(files.join(run.uri, "decision.json"), record)
+    files.write_text(report, render(image_decision_page(record, subtitle=f"{table.name}, snapshot {table.snapshot}")))
     return Decision(
         uri=run.uri,
         fingerprint=run.fingerprint,
         verdict=answer.answer,
         reasons=answer.reasons,
         hints=answer.hints,
-        scores={kind: {"accuracy": one["accuracy"]} for kind, one in record["candidates"].items()},
+        scores={kind: candidate["figures"] for kind, candidate in record["candidates"].items()},
         report=report,
     )
 
 
-def _figures(candidate: Candidate, labels: np.ndarray, seed: int, bar: Bar) -> dict[str, Any]:
-    right = candidate.predicted == labels
-    low, high = metrics.interval(right, seed=seed, confidence=bar.confidence)
-    return {"about": candidate.about, "accuracy": float(right.mean()), "low": low, "high": high}
+def _chosen(config: DecideConfig, table: CleanImages, seed: int) -> tuple[pa.Table, tuple[str, ...]]:
+    """All but the images of a sample of the labelled rows, by key, and the classes in order."""
+    data = table.data
+    columns = [data.key, data.label, data.group, LOOK, TWINS]
+    rows = tables.load(table, columns, pc.field(data.label).is_valid()).sort_by(data.key)
+    if rows.num_rows > config.max_images:
+        some = np.random.default_rng(seed).choice(rows.num_rows, config.max_images, replace=False)
+        rows = rows.take(pa.array(np.sort(some)))
+    return rows, data.classes or tuple(sorted(rows[data.label].unique().to_pylist()))
+
+
+def _given(rows: pa.Table, table: CleanImages, features: ImageFeaturesConfig) -> np.ndarray:
+    beginning = features.split.test_keys
+    if not beginning:
+        return np.zeros(rows.num_rows, bool)
+    return pc.starts_with(rows[table.data.key], beginning).to_numpy()
+
+
+def _conflicting(rows: pa.Table, data: ImageSchema) -> float:
+    """The share of images that have a twin with another label."""
+    told = rows.select([TWINS, data.label]).group_by(TWINS).aggregate([(data.label, "count_distinct")])
+    torn = told.filter(pc.greater(told[f"{data.label}_count_distinct"], 1))[TWINS]
+    return (pc.sum(pc.is_in(rows[TWINS], value_set=torn.combine_chunks())).as_py() or 0) / max(rows.num_rows, 1)
+
+
+def _small(transform: Transform) -> Transform:
+    high, wide = transform.size
+    by = max(1.0, max(high, wide) / _MOST_SIDE)
+    return transform.model_copy(update={"size": (max(1, round(high / by)), max(1, round(wide / by)))})
 
 
 def _material(
-    config: DecideConfig, run: Run, table: CleanImages, known: Labelled, features: ImageFeaturesConfig
-) -> tuple[Material, Material]:
-    """What the candidates learn from and are judged on: a sample of the train part, and of validation and test."""
-    parts = known.parts(features.split, seed=run.seed)
-    chosen = _sample(known.labels, np.flatnonzero(parts != OUT), config.max_rows, run.seed)
-    keys, data = known.keys.take(pa.array(chosen)).combine_chunks(), table.data
-    rows = tables.load(table, [data.key, data.image, HASH], pc.field(data.key).isin(keys))
-    rows = rows.take(pc.index_in(keys, value_set=rows[data.key].combine_chunks()))
-    height, width = features.transform.size
-    scale = min(1.0, config.max_side / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    small = Transform(size=size, mode=features.transform.mode, resize=features.transform.resize)
-    pixels = read_all(rows[data.image].to_pylist(), small)
-    material = Material(pixels, rows[HASH].to_numpy().astype(np.int64), known.labels[chosen])
-    learnt = parts[chosen] == 0
-    return material.rows(learnt), material.rows(~learnt)
+    config: DecideConfig,
+    rows: pa.Table,
+    places: tuple[np.ndarray, np.ndarray],
+    *,
+    table: CleanImages,
+    transform: Transform,
+    run: Run,
+) -> Material:
+    """The images of the chosen rows, in their order, with class places and units."""
+    parts, data = Parts.of(table, config.in_process_rows), table.data
+    keys = rows[data.key].combine_chunks()
+    work = partial(_read, names=(data.key, data.image), keys=keys, transform=transform, threads=parts.threads)
+    found = pa.concat_tables(parts.over(work, run)).sort_by(data.key)
+    if found.num_rows != len(keys):
+        raise DataError(
+            f"{found.num_rows:,} of {len(keys):,} images of {table.name} were found: its files have changed."
+        )
+    return Material(unpacked(found[data.image], transform.shape), rows[LOOK].to_numpy(), *places)
 
 
-def _sample(labels: np.ndarray, rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most about `most` of the rows, as many of each class as its share says, at least some of each."""
-    if len(rows) <= most:
-        return rows
-    shuffled = np.random.default_rng(seed).permutation(rows)
-    shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    counts = np.bincount(labels[shuffled])
-    wanted = np.maximum(np.ceil(counts * (most / len(rows))), np.minimum(counts, 20))
-    starts = np.cumsum(counts) - counts
-    place = np.arange(len(shuffled)) - starts[labels[shuffled]]
-    return np.sort(shuffled[place < wanted[labels[shuffled]]])
+def _read(task: pa.Table, *, names: tuple[str, str], keys: pa.Array, transform: Transform, threads: int) -> pa.Table:
+    """Key and pixels of the wanted rows of a part."""
+    key, image = names
+    rows = load(task, [key, image])
+    rows = rows.filter(pc.is_in(rows[key], value_set=keys))
+    return pa.table({key: rows[key], image: packed(read_all(rows[image].to_pylist(), transform, threads))})
+
+
+def _record(
+    config: DecideConfig, answer: Judgement, standings: Mapping[str, Standing], *, counts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The decision as JSON: all that the page shows."""
+    candidates = {}
+    for kind, one in standings.items():
+        interval = counts["draws"][kind]
+        figures = {**one.figures, "accuracy_low": interval.low, "accuracy_high": interval.high}
+        candidates[kind] = {"about": one.candidate.about, "figures": figures}
+    return {
+        "verdict": answer.answer,
+        "reasons": list(answer.reasons),
+        "hints": list(answer.hints),
+        "simple": answer.simple,
+        "gain": answer.gain and answer.gain.model_dump(),
+        "candidates": candidates,
+        "data": {"images": counts["images"], "judged": counts["judged"]},
+        "settings": config.model_dump(mode="json"),
+    }

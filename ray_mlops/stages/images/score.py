@@ -27,7 +27,9 @@ from ray_mlops.vision.shards import ImageParquet, TarShards
 from ray_mlops.vision.sources import ImageSource, Sample
 
 BATCH_ROWS = 256
-_COLUMNS = pa.schema([("id", pa.string()), ("class", pa.string()), ("probability", pa.float64()), ("error", pa.string())])
+_COLUMNS = pa.schema(
+    [("id", pa.string()), ("class", pa.string()), ("probability", pa.float64()), ("error", pa.string())]
+)
 
 
 def score_images(version: ModelVersion, path: str, out: str) -> int:
