@@ -91,7 +91,7 @@ def _mend(run: Run) -> None:
 
 def _kept(checkpoints: Any, run: Run, count: int) -> dict[str, float]:
     """Move the best checkpoints out of Ray's folder: `checkpoints/0` is the best."""
-    judged = [pair for pair in checkpoints if pair[1][SCORE] > UNJUDGED]
+    judged = [pair for pair in checkpoints if pair[1].get(SCORE, UNJUDGED) > UNJUDGED]
     ranked = sorted(judged, key=lambda pair: -pair[1][SCORE])
     kept = {}
     for place, (checkpoint, metrics) in enumerate(ranked[:count]):

@@ -50,9 +50,7 @@ def arguments(source: Streamable, split: Split) -> dict[str, Any]:
     class WholeSplits(DataConfig):
         """Ray cuts shards to equal length by dropping rows; ours may differ in length."""
 
-        def configure(
-            self, datasets: dict, world_size: int, worker_handles: Any, worker_node_ids: Any, **others: Any
-        ) -> list[dict[str, Any]]:
+        def configure(self, datasets: dict, world_size: int, *args: Any, **others: Any) -> list[dict[str, Any]]:
             rows = datasets[split]
             rows.context.execution_options.preserve_order = True
             return [{split: shard} for shard in rows.streaming_split(world_size, equal=False)]
