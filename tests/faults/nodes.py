@@ -55,8 +55,8 @@ def drain(cluster: Cluster, path: Path) -> None:
     reason, deadline = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), int((time.time() + 30) * 1000)
     GcsClient(address=cluster.address).drain_node(node.node_id, reason, "taken away", deadline)
     noticed = len(diary(path))
-    until(lambda: len(diary(path)) >= noticed + 6)
     cluster.add_node(num_cpus=1)
+    until(lambda: len(diary(path)) >= noticed + 6)
     cluster.remove_node(node, allow_graceful=False)
 
 
