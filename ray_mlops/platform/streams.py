@@ -16,7 +16,7 @@ import pyarrow as pa
 from ray_mlops.platform import files
 from ray_mlops.platform.parts import ArrayPart, Split
 
-_FEATURES, _LABELS = "features", "labels"
+SPLIT, _FEATURES, _LABELS = "split", "features", "labels"
 _ROWS = 512  # a block that is decoded at once
 _SHUFFLED = 4096  # rows among which the next batch is drawn
 _AHEAD = 2
@@ -45,6 +45,7 @@ class Streamable(Protocol):
 def arguments(source: Streamable, split: Split) -> dict[str, Any]:
     """The arguments of a Ray trainer whose workers read a split as a stream: all of its rows, none twice, none left out."""
     import ray.data
+    from ray.data.expressions import col
     from ray.train import DataConfig
 
     class WholeSplits(DataConfig):
@@ -57,17 +58,15 @@ def arguments(source: Streamable, split: Split) -> dict[str, Any]:
 
     filesystem, _ = files.filesystem(source.paths[0])
     paths = [files.filesystem(path)[1] for path in source.paths]
-    rows = ray.data.read_parquet(
-        paths, filesystem=filesystem, columns=[*source.columns, "split"], filter=source.wanted(split)
-    )
-    decoded = rows.map_batches(
-        partial(_arrays, source=source), batch_size=_ROWS, batch_format="pyarrow", zero_copy_batch=True
+    rows = ray.data.read_parquet(paths, filesystem=filesystem).select_columns([*source.columns, SPLIT])
+    decoded = rows.filter(expr=col(SPLIT) == split).map_batches(
+        partial(_arrays, source=source, split=split), batch_size=_ROWS, batch_format="pyarrow", zero_copy_batch=True
     )
     return {"datasets": {split: decoded}, "dataset_config": WholeSplits(datasets_to_split=[split])}
 
 
-def _arrays(rows: pa.Table, source: Streamable) -> dict[str, np.ndarray]:
-    part = source.part(rows.select(list(source.columns)))
+def _arrays(rows: pa.Table, source: Streamable, split: Split) -> dict[str, np.ndarray]:
+    part = source.part(rows.filter(source.wanted(split)).select(list(source.columns)))
     return {_FEATURES: part.features, _LABELS: part.labels}
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from ray_mlops.platform.streams import StreamedPart
+from ray_mlops.platform.parts import Source
+from ray_mlops.platform.streams import StreamedPart, _arrays
 
 FEATURES = np.arange(10, dtype=np.float32)[:, None]
 LABELS = np.arange(10, dtype=np.float32)
@@ -40,3 +42,13 @@ def test_all_rows_at_once_are_there_for_algorithms_that_want_them() -> None:
     features, labels = StreamedPart(Shard(), 10).arrays()
     assert np.array_equal(features, FEATURES)
     assert np.array_equal(labels, LABELS)
+
+
+def test_blocks_keep_the_labelled_rows_of_the_split_and_may_have_none() -> None:
+    columns = {"a": [3.0, 1.0, 2.0, 4.0], "y": [1, 0, None, 1], "time": [3, 1, 2, 4], "id": ["c", "a", "b", "d"]}
+    rows = pa.table({**columns, "split": ["train", "train", "train", "test"]})
+    source = Source(paths=(), names=("a",), label="y", order=("time", "id"))
+    found = _arrays(rows, source, "train")
+    assert found["features"].tolist() == [[1.0], [3.0]]
+    assert found["labels"].tolist() == [0.0, 1.0]
+    assert _arrays(rows, source, "validation")["features"].shape == (0, 1)
