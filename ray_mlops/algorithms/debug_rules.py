@@ -1,14 +1,18 @@
 """Rules that stop a hopeless fit, each with the reason and what to do: they are told figures and know no network."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 from pydantic import Field
 
 from ray_mlops.contract import Frozen
 from ray_mlops.errors import TrainingError
+
+_SEEN = "debug.json"
 
 
 class DebugRules(Frozen):
@@ -37,6 +41,19 @@ class Debugger:
     validation: list[float] = field(default_factory=list)
     _start: float | None = None
     _gradients: list[float] = field(default_factory=list)
+
+    def save(self, folder: str) -> None:
+        """Write what has been seen so far beside a checkpoint."""
+        seen = {"start": self._start, "losses": self.losses, "validation": self.validation}
+        (Path(folder) / _SEEN).write_text(json.dumps(seen))
+
+    @classmethod
+    def begin(cls, rules: DebugRules, resume: str | None) -> "Debugger":
+        """One that has seen nothing, or what the fit had seen whose checkpoint is gone on from."""
+        if resume is None:
+            return cls(rules)
+        seen = json.loads((Path(resume) / _SEEN).read_text())
+        return cls(rules, seen["losses"], seen["validation"], seen["start"])
 
     def inputs(self, low: float, high: float) -> None:
         """Judge the smallest and the largest input of the first batch."""

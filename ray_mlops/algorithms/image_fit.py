@@ -62,7 +62,7 @@ class ImageFit:
         self._config, self._data, self._worker = config, data, worker
         self._state = ImageState.begin(config, data, worker)
         self._watch = Watch(worker, None, config.epochs, patience=config.patience)
-        self._debugger, self._times = Debugger(config.debug), Times()
+        self._debugger, self._times = Debugger.begin(config.debug, worker.resume), Times()
         self._generator = torch.Generator(device=worker.device)
         self._normalised = self._state.plan.normaliser(worker.device)
         rows = data.train.rows
@@ -82,8 +82,12 @@ class ImageFit:
             self._debugger.judged(self._loss, metrics[LOSS], done=watch.due / self._config.epochs)
             if watch.take(metrics, **self._times.figures(self._worker)) and self._config.patience:
                 state.keep_best()
-            watch.report(state.save)
+            watch.report(self._save)
         return state.model()
+
+    def _save(self, folder: str) -> None:
+        self._state.save(folder)
+        self._debugger.save(folder)
 
     def _epoch(self) -> None:
         """Learn from every row of this worker once, or from those that are left of an epoch begun before."""
@@ -183,7 +187,7 @@ class ImageFit:
         overdue = time.monotonic() - self._asked > _ASK if worker.rank == 0 else False
         if share < 1 and most(float(overdue), worker) and most(float(worker.wants_checkpoint()), worker):
             self._state.share = share
-            self._watch.keep(self._state.save, steps=self._state.epoch + share)
+            self._watch.keep(self._save, steps=self._state.epoch + share)
         if overdue:
             self._asked = time.monotonic()
 

@@ -1,6 +1,7 @@
 """The rules that stop a hopeless fit: each provoked by its own figures, then by a fit that earns it."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,18 @@ def test_rows_learnt_by_heart() -> None:
 def test_units_that_answer_nothing() -> None:
     with pytest.raises(TrainingError, match="98% of the units of layer 2 are dead"):
         debugger().units([0.1, 0.98])
+
+
+def test_a_resumed_fit_is_judged_by_what_the_killed_one_saw(tmp_path: Path) -> None:
+    seen = debugger(stalled=0.5)
+    seen.step(2.3, gradient=1.0, weights=1.0)
+    seen.judged(1.5, 1.6, done=0.2)
+    seen.save(str(tmp_path))
+    resumed = Debugger.begin(DebugRules(stalled=0.5), str(tmp_path))
+    resumed.step(0.5, gradient=1.0, weights=1.0)  # one lucky batch is not where the fit began
+    resumed.judged(0.8, 0.9, done=0.5)
+    assert resumed.losses == [1.5, 0.8]
+    assert Debugger.begin(DebugRules(), None).losses == []
 
 
 def test_rules_can_be_turned_off() -> None:
