@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ray_mlops.contract import Evaluation, Progress, Run, Show, no_progress, show_nothing
+from ray_mlops.contract import Evaluation, Progress, Run, Show, Trained, no_progress, show_nothing
 from ray_mlops.errors import ConfigError
 from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files, store, tracking
@@ -76,6 +76,8 @@ def track(run: Run, config: AnyConfig, records: Sequence[store.Record]) -> None:
     for record in records:
         if isinstance(record.artifact, Evaluation):
             tracker.metrics(record.artifact.metrics)
+        if isinstance(record.artifact, Trained):
+            tracker.metrics({f"train.{name}": value for name, value in record.artifact.performance.items()})
     tracker.finish("FINISHED")
 
 

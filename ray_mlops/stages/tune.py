@@ -37,10 +37,9 @@ class TuneConfig(Frozen):
     that fall behind after `grace`, `grace * factor` ... of their reports (a boosting or network fit reports about ten
     times). `pbt` is population based training: `trials` members, which all fit for `grace` reports a turn, whereupon the
     worst quarter goes on from the best with hyperparameters that are moved a little; the outcome are the last ones of the
-    winner. `generation` trials are suggested
-    together: with more, more cores are busy at once; it is fixed here, not taken from the cluster, so that the search is
-    the same on every cluster. `warm_start` tries what earlier searches of the recipe found first. `max_rows` thins the
-    training rows a trial sees, evenly in time.
+    winner. `generation` trials are suggested together: with more, more cores are busy at once; it is fixed here, not
+    taken from the cluster, so that the search is the same on every cluster. `warm_start` tries what earlier searches of
+    the recipe found first. `max_rows` thins the training rows a trial sees, evenly in time.
     """
 
     trials: int = Field(default=8, ge=0)
