@@ -92,19 +92,20 @@ class ImageFit:
     def _epoch(self) -> None:
         """Learn from every row of this worker once, or from those that are left of an epoch begun before."""
         state, started = self._state, time.perf_counter()
-        waited, sums = self._times.data, np.zeros(2)
+        waited, sums = self._times.data, np.array(state.losses)
         state.prepare(self._config)
         for step, (images, labels), weight in self._batches(skip=round(state.share * self._steps)):
             looking = step % _LOOK == 0
             gradient = self._step(images, labels, step=step, weight=weight, looking=looking)
             if looking or step + 1 == self._steps:
                 sums += self._look(gradient)
+                state.losses = (float(sums[0]), float(sums[1]))
                 self._perhaps_keep((step + 1) / self._steps)
         if self._losses:
             sums += self._look(None)
         self._loss = float(sums[0] / max(sums[1], 1))
         self._times.compute += time.perf_counter() - started - (self._times.data - waited)
-        state.epoch, state.share = state.epoch + 1, 0.0
+        state.epoch, state.share, state.losses = state.epoch + 1, 0.0, (0.0, 0.0)
 
     def _batches(self, skip: int) -> Iterator[tuple[int, tuple[Tensor, Tensor], float]]:
         """The steps of an epoch; a worker that has run out before the others repeats its last batch with weight 0."""

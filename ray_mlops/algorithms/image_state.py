@@ -31,7 +31,7 @@ class ImageState:
     """A network on its way, with everything that a checkpoint has to hold.
 
     `epoch` and the `share` of it that is done are the position: together with the seed they fix the learning rate, the
-    order of the rows and every later draw.
+    order of the rows and every later draw. `losses` are the sum and the number of the epoch's training losses so far.
     """
 
     def __init__(self, network: nn.Module, plan: Plan, config: "ImageClassifier", worker: Worker) -> None:
@@ -39,7 +39,7 @@ class ImageState:
         self.plan, self.dtype = plan, dtype_of(config.precision, device)
         self._layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network = network.to(device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
-        self.epoch, self.share = 0, 0.0
+        self.epoch, self.share, self.losses = 0, 0.0, (0.0, 0.0)
         self._optimizer = optimizer_of(config.optimizer, self.network, weight_decay=config.weight_decay)
         self._average = RunningAverage(self.network, config.ema) if config.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
@@ -125,7 +125,7 @@ class ImageState:
             write_tensors(self._average.network.state_dict(), os.path.join(folder, _AVERAGE))
         if self._best:
             write_tensors(self._best, os.path.join(folder, _BEST))
-        place = {"epoch": self.epoch, "share": self.share, "scaler": self.scaler.state_dict()}
+        place = {"epoch": self.epoch, "share": self.share, "losses": self.losses, "scaler": self.scaler.state_dict()}
         (Path(folder) / _PLACE).write_text(json.dumps(place))
 
     def _resume(self, folder: str) -> None:
@@ -138,7 +138,7 @@ class ImageState:
         if os.path.exists(best := os.path.join(folder, _BEST)):
             self._best = load_file(best, device=self._worker.device)
         place = json.loads((Path(folder) / _PLACE).read_text())
-        self.epoch, self.share = place["epoch"], place["share"]
+        self.epoch, self.share, self.losses = place["epoch"], place["share"], tuple(place["losses"])
         self.scaler.load_state_dict(place["scaler"])
 
     def _resume_optimizer(self, tensors: dict[str, Tensor]) -> None:
