@@ -141,6 +141,21 @@ def score(
     commands.score(root, model, file, out, verbose=verbose)
 
 
+@app.command()
+def parity(
+    recipe: Recipe,
+    rows: Annotated[int, typer.Option(min=0, help="how many of the last rows; 0: all")] = 10_000,
+    store: Annotated[str, typer.Option(help="sqlite, memory or the URL of a Redis server")] = "sqlite",
+    root: Root = ROOT,
+    assignments: Set = [],  # noqa: B006
+    verbose: Verbose = False,
+) -> None:
+    """Prove that features are the same online and in batch: replay rows of the clean table as requests."""
+    from ray_mlops import commands
+
+    commands.parity(recipe, root, assignments, rows=rows, store=store, verbose=verbose)
+
+
 def _stage(name: str) -> StageName:
     from ray_mlops.overrides import nearest
 

@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 
 from ray_mlops import console, pipeline, recipes, runs
-from ray_mlops.contract import Endpoint, ModelVersion, Run
+from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
 from ray_mlops.errors import EndpointError
+from ray_mlops.fraud.features import FeatureDefinition
+from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store
+from ray_mlops.serving import gate
 from ray_mlops.stage_names import StageName
 from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.stages.images import deploy as image_deploy
 from ray_mlops.stages.images.deploy import ImageDeployConfig
 from ray_mlops.vision.predictor import TRANSFORM
+
+SCRATCH = {"sqlite": "sqlite:///entities.db", "memory": "memory://"}  # kinds of stores that need no address
 
 
 def lifecycle(
@@ -155,6 +160,22 @@ def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) 
 def _of_images(version: ModelVersion) -> bool:
     """Which family a model is of shows in what its bundle holds."""
     return files.exists(files.join(version.uri, TRANSFORM))
+
+
+def parity(recipe: str, root: str, assignments: Sequence[str], *, rows: int, store: str, verbose: bool = False) -> None:
+    """Compare the features of the last `rows` rows (0: all) online and in batch; `SkewError` names what differs."""
+    url = SCRATCH.get(store, store)
+    kind_of(url)
+    records = lifecycle(recipe, root, assignments, span=("ingest", "features"), verbose=verbose)
+    made = next(record.artifact for record in records if isinstance(record.artifact, Features))
+    definition = FeatureDefinition.model_validate(files.read_json(made.definition))
+    lines = console.StageLines(verbose=verbose)
+    lines.started("parity")
+    try:
+        report = gate.compare(definition, made.history, rows or None, store=url, progress=lines.progress)
+    finally:
+        lines.close()
+    print(report)
 
 
 def _named(known: registry.Registry, model: str, *, default: str) -> registry.Version:

@@ -7,6 +7,7 @@
     ├── GateError (RuntimeError)        a model misses a gate and is not registered
     ├── RegistryError (LookupError)     an unknown model, version or alias
     ├── StorageError (OSError)          the run root or object store refuses to read or write
+    ├── SkewError (RuntimeError)        the online path does not give the features of the batch path
     ├── EndpointError (RuntimeError)    an endpoint cannot be started or reached
     └── TrainingError (RuntimeError)    a trial or training run failed
 
@@ -40,6 +41,10 @@ class RegistryError(RayMlopsError, LookupError):
 
 class StorageError(RayMlopsError, OSError):
     """The run root cannot be read or written."""
+
+
+class SkewError(RayMlopsError, RuntimeError):
+    """Features computed online are not those of the batch path."""
 
 
 class EndpointError(RayMlopsError, RuntimeError):

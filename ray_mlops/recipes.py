@@ -31,6 +31,30 @@ HANDBOOK_WINDOWS = (
     Window(entity="terminal_id", value="is_fraud", spans=(1, 7, 30), aggregates=("count", "mean"), delay=7),
 )
 
+# What finds more frauds: each amount beside the card's own, earlier amounts out of the ordinary, and what is known of the
+# terminal from labels older than the delay.
+RICH_WINDOWS = (
+    *HANDBOOK_WINDOWS,
+    Window(
+        entity="customer_id",
+        value="amount",
+        spans=(60,),
+        aggregates=("ratio", "max_ratio", "geometric_ratio"),
+    ),
+    Window(entity="customer_id", value="amount", spans=(3, 7, 14), aggregates=("spikes",), baseline=60),
+    Window(entity="customer_id", spans=(30,), aggregates=("since",)),
+    Window(
+        entity="terminal_id",
+        value="is_fraud",
+        spans=(60,),
+        aggregates=("sum", "last", "since", "since_positive", "streak", "streak_age"),
+        delay=7,
+    ),
+    Window(entity="terminal_id", value="is_fraud", spans=(3, 14), aggregates=("sum",), delay=7),
+    Window(entity="terminal_id", value="amount", spans=(60,), aggregates=("last", "mean"), delay=7),
+    Window(entity="terminal_id", spans=(7,), aggregates=("count", "since"), prefix="unlabelled"),
+)
+
 
 def fraud() -> Config:
     """Card fraud on simulated transactions: 5,000 customers, 10,000 terminals, three fraud scenarios."""
@@ -41,7 +65,7 @@ def fraud() -> Config:
         features=FeaturesConfig(
             inputs=("amount",),
             calendar=("weekend", "night"),
-            windows=HANDBOOK_WINDOWS,
+            windows=RICH_WINDOWS,
             split=Split(train_days=21, delay_days=7, validation_days=7, test_days=7),
         ),
         register=RegisterConfig(name="fraud", gates={"average_precision": 0.3, "roc_auc": 0.7}),

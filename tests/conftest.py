@@ -1,4 +1,4 @@
-"""One Ray per test session, started and stopped here, with its own ports and folders."""
+"""One Ray and one Redis per test session, started and stopped here, with their own ports and folders."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from ray_mlops.platform import runtime
+from tests.benchmarks.redis_server import redis_server
 
 # A busy machine may take its time: no test depends on how long an example takes.
 settings.register_profile("ray_mlops", deadline=None)
@@ -31,6 +32,13 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
         runtime.disconnect()
         runtime.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A redis-server on a free port of its own, without persistence."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from ray_mlops.stage_names import STAGES
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    administration = ("run", "runs", "models", "promote", "reject", "deploy", "undeploy", "score", "config")
+    administration = ("run", "runs", "models", "promote", "reject", "deploy", "undeploy", "score", "config", "parity")
     assert [name for name in (*STAGES, *administration) if f" {name} " not in shown] == []
 
 
@@ -29,6 +29,10 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "fraud", "--set", "tune.trails=1"], 1, "tune has no field 'trails'. Did you mean 'trials'"),
         (["run", "fraud", "--set", "tune.trials=lots"], 1, "tune.trials: Input should be a valid integer"),
         (["run", "fraud", "--rot", "x"], 2, "--root"),
+        (["run", "fraud", "--set", "deploy.store=memory://"], 1, "use sqlite:///… or redis://…"),
+        (["run", "fraud", "--set", "deploy.store=sqlit:///x.db"], 1, "did you mean sqlite://?"),
+        (["parity", "fraud", "--store", "sqlte"], 1, "use sqlite:///path.db, redis://host:6379/0"),
+        (["parity", "fraud", "--rows", "-1"], 2, "--rows"),
         (["promote", "fraud"], 1, "no model is called 'fraud'"),
     ],
 )

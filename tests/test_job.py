@@ -35,6 +35,7 @@ def job_server() -> Iterator[str]:
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
     address = f"http://127.0.0.1:{ports['dashboard-port']}"
     try:
@@ -42,7 +43,7 @@ def job_server() -> Iterator[str]:
         _wait_for(f"http://127.0.0.1:{ports['dashboard-agent-listen-port']}/api/local_raylet_healthz")
         yield address
     finally:
-        head.terminate()
+        head.kill()  # its reaper ends the rest of the group at once; asked to end by itself, it takes half a minute
         head.wait(timeout=60)
         shutil.rmtree(temp_dir, ignore_errors=True)
 

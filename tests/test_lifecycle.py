@@ -7,7 +7,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from tests import lifecycle
+from tests import lifecycle, planted_skew
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
 CLAIMS = str(Path(__file__).parent / "recipes" / "vehicle_claims.py")
@@ -61,6 +61,21 @@ def test_a_gate_that_is_missed_keeps_the_model_out(root: str) -> None:
     missed = lifecycle.call("run", lifecycle.TINY, "--root", root, "-s", "register.gates={average_precision: 0.99}")
     assert missed.returncode == 1
     assert "average_precision is 0." in missed.stderr and "0.99" in missed.stderr
+
+
+def test_features_are_the_same_online_and_in_batch(root: str) -> None:
+    proved = lifecycle.call("parity", lifecycle.TINY, "--root", root, "--rows", "500")
+    assert proved.returncode == 0, proved.stderr
+    assert "no skew: " in proved.stdout and "features of 500 rows" in proved.stdout
+
+
+def test_a_careless_change_of_the_online_path_is_not_deployed(root: str, tmp_path: Path) -> None:
+    careless = str(
+        planted_skew.changed(tmp_path, "online/plan.py", "delay = 0 if by_arrival else window.delay_us", "delay = 0")
+    )
+    refused = lifecycle.call("deploy", "tiny", "--root", root, "-s", "name=careless", PYTHONPATH=careless)
+    assert refused.returncode == 1 and "is not deployed as 'careless': skew in " in refused.stderr, refused.stderr
+    assert not Path(root, "endpoints", "careless").exists()
 
 
 def test_files_are_scored_and_versions_administered(root: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ the root, the seed and the tracker. Nothing here imports Ray, torch or a data li
 """
 
 from ray_mlops.contract.artifacts import (
+    LABEL_LINE,
     Artifact,
     CleanImages,
     CleanTable,
@@ -55,6 +56,7 @@ from ray_mlops.contract.run import (
 
 __all__ = [
     "FORMATS",
+    "LABEL_LINE",
     "Algorithm",
     "Artifact",
     "Backend",

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from ray_mlops.contract.data import Frozen, Schema
 from ray_mlops.contract.images import ImageSchema
 
+LABEL_LINE = "label"  # the `kind` of those lines of a capture log that bring a label; lines of events have none
+
 
 class Artifact(Frozen):
     """A reference to what a stage made: `uri` is its folder, `fingerprint` the hash of all that went into it."""
@@ -205,7 +207,10 @@ class ModelVersion(Artifact):
 
 
 class Endpoint(Artifact):
-    """A live endpoint: `url` takes `POST /<route>`; the replicas pin `digest`; `capture` is the folder of its log."""
+    """A live endpoint: `url` takes `POST /<route>`; the replicas pin `digest`; `capture` is the folder of its log.
+
+    `parity_rows` is how many rows had the same features online and in batch before it was deployed; 0: not compared.
+    """
 
     name: str
     url: str
@@ -213,6 +218,7 @@ class Endpoint(Artifact):
     digest: str
     capture: str
     route: Literal["score", "predict"] = "score"
+    parity_rows: int = 0
 
 
 class Verdict(Artifact):

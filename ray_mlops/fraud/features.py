@@ -22,9 +22,9 @@ from ray_mlops.fraud.encoding import (
     learn,
     number,
 )
-from ray_mlops.fraud.rolling import available_threads, roll
+from ray_mlops.fraud.rolling import Precision, available_threads, roll
 from ray_mlops.fraud.split import Split
-from ray_mlops.fraud.windows import Window
+from ray_mlops.fraud.windows import COMPARED, Window
 
 __all__ = ["FeatureDefinition", "FeaturesConfig", "Split", "Window"]
 
@@ -108,9 +108,13 @@ class FeatureDefinition(Frozen):
             table = table.append_column(name, pa.array(column))
         return table
 
-    def add_windows(self, table: pa.Table, windows: Sequence[Window], *, threads: int = 1) -> pa.Table:
+    def add_windows(
+        self, table: pa.Table, windows: Sequence[Window], *, threads: int = 1, precision: Precision = np.float64
+    ) -> pa.Table:
         """The table with the columns of some windows added; all events of an entity must be in it."""
-        columns = roll(windows, table, key=self.data.key, time=self.data.time, arrival=self.arrival, threads=threads)
+        data = self.data
+        roles = {"key": data.key, "time": data.time, "arrival": self.arrival}
+        columns = roll(windows, table, **roles, threads=threads, precision=precision)
         for name in (name for window in windows for name in window.names()):
             table = table.append_column(name, pa.array(columns[name]))
         return table
@@ -207,8 +211,10 @@ class FeatureDefinition(Frozen):
             )
         if window.value != self.data.label:
             return
-        if "ratio" in window.aggregates:
-            raise ConfigError(f"features: the ratio of {window.value!r} reads the label of the event itself; drop it")
+        if reading := sorted(COMPARED & set(window.aggregates)):
+            raise ConfigError(
+                f"features: the {reading[0]} of {window.value!r} reads the label of the event itself; drop it"
+            )
         if not window.delay and self.data.label_time is None:
             raise ConfigError(
                 f"features: a window of the label {window.value!r} needs a `delay` (the days until labels are known) or "

@@ -162,6 +162,13 @@ _AGGREGATES: Mapping[str, str] = {
     "last": "the last {value}",
     "since": "the seconds since the last event",
     "ratio": "{value} relative to the mean",
+    "max_ratio": "{value} relative to the largest",
+    "geometric_ratio": "{value} relative to the geometric mean",
+    "zscore": "{value} in standard deviations from the mean",
+    "spikes": "the number of spikes of {value}",
+    "streak": "the number of latest events with {value}",
+    "streak_age": "the seconds since the first of the latest events with {value}",
+    "since_positive": "the seconds since the last event with {value}",
 }
 
 

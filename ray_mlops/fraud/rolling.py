@@ -1,4 +1,4 @@
-"""The windows of all events of a table at once: the batch twin of `windows.evaluate_one`.
+"""The windows of all events of a table at once: the batch twin of the online executor.
 
 Rows are dealt into parts small enough for the cache, each with whole entities, and the parts are worked on by threads.
 A feature depends on the events of its entity only, so neither parts nor threads nor the order of rows change a bit.
@@ -17,6 +17,7 @@ from ray_mlops.fraud.event_columns import Arrival, Columns, encode_entities
 from ray_mlops.fraud.windows import Window
 
 ROWS_PER_PART = 1 << 15  # the columns of a part then fit into the second-level cache of one core
+Precision = type[np.float64] | type[np.float32]
 MAX_PARTS = 512  # with more of them the places that rows are dealt to no longer stay in cache
 
 
@@ -26,9 +27,16 @@ def available_threads() -> int:
 
 
 def roll(
-    windows: Sequence[Window], table: pa.Table, *, key: str, time: str, arrival: Arrival, threads: int = 1
+    windows: Sequence[Window],
+    table: pa.Table,
+    *,
+    key: str,
+    time: str,
+    arrival: Arrival,
+    threads: int = 1,
+    precision: Precision = np.float64,
 ) -> dict[str, np.ndarray]:
-    """The features of every row (float64, in the order of the rows) by name.
+    """The features of every row, in the order of the rows, by name; computed in double precision, rounded once.
 
     `table` holds, in any order, all events of each of its entities as far back as the windows reach.
     """
@@ -37,21 +45,28 @@ def roll(
     for entities in dict.fromkeys(window.entities for window in windows):
         own = [window for window in windows if window.entities == entities]
         codes, groups = encode_entities([table[name] for name in entities])
-        blocks = roll_entity(own, columns.read_by(own), codes, groups, threads)
+        blocks = roll_entity(own, columns.read_by(own), (codes, groups), threads=threads, precision=precision)
         features.update(zip((name for window in own for name in window.names()), blocks, strict=True))
     return features
 
 
 def roll_entity(
-    windows: Sequence[Window], columns: Columns, codes: np.ndarray, groups: int, threads: int
+    windows: Sequence[Window],
+    columns: Columns,
+    entity: tuple[np.ndarray, int],
+    *,
+    threads: int,
+    precision: Precision,
 ) -> list[np.ndarray]:
-    """The features of windows over one entity; `codes` are below `groups`, or equal to it for rows without entity."""
+    """The features of windows over one entity: (codes, groups), a code below `groups` a row, or equal to it where the
+    row has none."""
     from ray_mlops.fraud import window_order as order
     from ray_mlops.fraud.window_part import Part
 
+    codes, groups = entity
     deal = _Deal.of(codes, groups)
     dealt_codes, dealt = deal.deal(codes), columns.mapped(deal.deal)
-    outputs = [np.empty(len(codes)) for window in windows for _ in window.names()]
+    outputs = [np.empty(len(codes), precision) for window in windows for _ in window.names()]
 
     def work(place: tuple[slice, int, int]) -> None:
         where, first, count = place
@@ -63,7 +78,7 @@ def roll_entity(
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, deal.parts()))
-        return list(pool.map(_Collector(deal, threads), outputs))
+        return list(pool.map(_Collector(deal, threads, precision), outputs))
 
 
 @dataclass(frozen=True)
@@ -103,12 +118,12 @@ class _Collector:
     """Puts dealt columns back into the order of the rows, NaN where there is no entity. The memory of a column that is
     done takes the next one: fresh memory for each would cost more than the work on it."""
 
-    def __init__(self, deal: _Deal, threads: int) -> None:
+    def __init__(self, deal: _Deal, threads: int, precision: Precision) -> None:
         self.deal = deal
         self.nobody = np.flatnonzero(deal.codes == deal.groups)
         self.spare: SimpleQueue[np.ndarray] = SimpleQueue()
         for _ in range(threads):
-            self.spare.put(np.empty(len(deal.codes)))
+            self.spare.put(np.empty(len(deal.codes), precision))
 
     def __call__(self, column: np.ndarray) -> np.ndarray:
         from ray_mlops.fraud import window_order as order

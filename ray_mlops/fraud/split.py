@@ -28,8 +28,8 @@ class Split(Frozen):
 
     `end` is where test ends (default: midnight after the last event). Train ends `delay_days` before validation and
     validation ends where test starts, unless `train_end` or `validation_end` say otherwise; validation may come before
-    train. `remove_known` drops from each validation and test day the cards whose fraud was known by then. A time
-    without a zone is UTC.
+    train. `remove_known` drops from each validation and test day the cards whose fraud was known by then; frauds older
+    than `known_days` before the delay (default: than train) do not count. A time without a zone is UTC.
     """
 
     train_days: float = Field(default=28.0, gt=0)
@@ -40,6 +40,7 @@ class Split(Frozen):
     train_end: Utc | None = None
     validation_end: Utc | None = None
     remove_known: bool = True
+    known_days: float | None = Field(default=None, gt=0)
 
     def intervals(self, first: datetime, last: datetime) -> dict[str, Interval]:
         """The three parts over data whose events span `[first, last]`.
@@ -57,6 +58,8 @@ class Split(Frozen):
 
     def known_from(self, part: Interval, train: Interval) -> datetime:
         """Frauds from here on make a card known in `part`: those that a model trained for it would have seen."""
+        if self.known_days is not None:
+            return part.start - timedelta(days=self.delay_days + self.known_days)
         return min(train.start, part.start - timedelta(days=self.delay_days + self.train_days))
 
     def _check_order(self, parts: Mapping[str, Interval]) -> None:

@@ -2,38 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from ray_mlops.fraud import window_kernel as kernel
 from ray_mlops.fraud import window_order as order
 from ray_mlops.fraud.event_columns import Columns
+from ray_mlops.fraud.window_earlier import Earlier
+from ray_mlops.fraud.window_line import Line
 from ray_mlops.fraud.windows import EARLIER, FLAT, NEVER, Aggregate, Window
-
-Sums = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Line:
-    """What the windows of one value can hold, in the order of arrival (see `window_kernel`)."""
-
-    pos: np.ndarray
-    starts: np.ndarray
-    arrivals: np.ndarray
-    base: np.ndarray
-    hi: np.ndarray
-    times: np.ndarray
-    values: np.ndarray | None
-    codes: np.ndarray | None
-
-    @cached_property
-    def sums(self) -> Sums:
-        return kernel.running(self.values, self.starts, False)
-
-    @cached_property
-    def squares(self) -> Sums:
-        return kernel.running(self.values, self.starts, True)
 
 
 @dataclass(frozen=True)
@@ -56,26 +33,12 @@ class Part:
     def features(self, window: Window) -> Iterator[np.ndarray]:
         """One column (float64) for each of `window.names()`."""
         line = self._line(window)
-        arrivals = line.arrivals
+        arrivals, current = line.arrivals, self.columns.values.get(window.value or "")
         for span in window.spans_us:
             lo = kernel.begins(self.columns.times, line.base, line.hi, arrivals, span, window.resolution_us)
+            earlier = Earlier(window, line, self.columns.times, current, lo)
             for aggregate in window.aggregates:
-                if aggregate in EARLIER:
-                    yield self._compare(aggregate, window, line, lo)
-                else:
-                    yield _aggregate(aggregate, line, lo)
-
-    def _compare(self, aggregate: Aggregate, window: Window, line: Line, lo: np.ndarray) -> np.ndarray:
-        """The aggregates over the events before the current one."""
-        hi = kernel.before(lo, line.hi, line.pos)
-        if aggregate == "since":
-            return (self.columns.times - kernel.latest(line.times, lo, hi)) / 1e6
-        assert window.value is not None
-        if aggregate == "last":
-            return kernel.latest(line.values, lo, hi)
-        mean = kernel.means(kernel.totals(line.sums, line.base, lo, hi), lo, hi)
-        mean[mean == 0.0] = np.nan
-        return self.columns.values[window.value] / mean
+                yield getattr(earlier, aggregate)() if aggregate in EARLIER else _aggregate(aggregate, line, lo)
 
     def _line(self, window: Window) -> Line:
         key = (window.value, window.delay_us)

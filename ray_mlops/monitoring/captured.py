@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from ray_mlops.contract import LABEL_LINE
 from ray_mlops.monitoring.sketches import Baseline, Sketch
 
 LINES_AT_ONCE = 20_000
@@ -19,7 +20,7 @@ NEEDED = {"features", "score", "decision", "digest"}
 @dataclass
 class Captured:
     """What a capture folder holds. `sketch` counts the requests that this version answered; those answered by other
-    versions and lines that cannot be read (a replica was killed while writing) are only numbered."""
+    versions and lines that cannot be read (a replica was killed while writing) are only numbered; labels are not counted."""
 
     sketch: Sketch
     other_versions: int = 0
@@ -56,6 +57,8 @@ def _records(lines: list[bytes], found: Captured) -> Iterator[Mapping[str, Any]]
             record = orjson.loads(line)
         except orjson.JSONDecodeError:
             record = None
+        if isinstance(record, dict) and record.get("kind") == LABEL_LINE:
+            continue
         if isinstance(record, dict) and record.keys() >= NEEDED and isinstance(record["features"], dict):
             yield record
         else:

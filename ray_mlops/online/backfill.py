@@ -1,12 +1,10 @@
 """Filling a store: with history when an endpoint is first deployed, and from the capture log after a restore."""
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,12 +13,16 @@ from ray_mlops.errors import DataError
 from ray_mlops.fraud.encoding import integer_times
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.split import EPOCH
+from ray_mlops.online.capture_log import LINES_PER_STEP, CaptureLog
 from ray_mlops.online.contract import EntityStore
 from ray_mlops.online.plan import LATENESS_US, Plan
+from ray_mlops.online.reading import instant, key_reader, label_value
 from ray_mlops.platform import tables
+from ray_mlops.platform.content import ARROW_TYPES
 
 ROWS_PER_STEP = 250_000
-LINES_PER_STEP = 256
+LABELS_PER_STEP = 256
+CLOCK_EVENTS = 64
 
 
 def backfill(store: EntityStore, table: pa.Table | Table, *, progress: Progress = no_progress) -> int:
@@ -58,37 +60,69 @@ def times_of(table: pa.Table | Table, name: str) -> np.ndarray:
     return integer_times((tables.load(table, [name]) if isinstance(table, Table) else table)[name])
 
 
-def catch_up(
-    store: EntityStore, capture: str, *, since: datetime | None = None, progress: Progress = no_progress
-) -> int:
-    """Record the events of a capture folder (JSON lines with `inputs`) that the store does not know; their number read.
+def catch_up(store: EntityStore, log: CaptureLog, *, progress: Progress = no_progress) -> int:
+    """Record what a capture log holds and the store does not know: events, then labels; the number of new events.
 
-    `since` skips events older than that. A line that a killed replica left unfinished is passed over.
+    May be run again, or while the store is in use. Lines of another data schema are passed over.
     """
+    definition = store.definition
+    found = log.read(definition.needed, progress=progress)
+    new = _absorb_events(store, _table(definition, found.events), progress)
+    for start in range(0, len(found.labels), LABELS_PER_STEP):
+        store.label_many(_labels(definition, found.labels[start : start + LABELS_PER_STEP]))
+        progress(min(start + LABELS_PER_STEP, len(found.labels)), len(found.labels), "captured labels")
+    return new
+
+
+def _absorb_events(store: EntityStore, rows: pa.Table, progress: Progress) -> int:
+    if not rows.num_rows:
+        return 0
     data = store.definition.data
-    events = [event for event in _captured(capture) if data.key in event and data.time in event]
-    if since is not None:
-        start = since if since.tzinfo else since.replace(tzinfo=UTC)
-        events = [event for event in events if _when(event[data.time]) >= start]
-    events.sort(key=lambda event: (_when(event[data.time]), event[data.key]))
-    for start in range(0, len(events), LINES_PER_STEP):
-        store.observe_many(events[start : start + LINES_PER_STEP])
-        progress(min(start + LINES_PER_STEP, len(events)), len(events), "events")
-    return len(events)
+    # The newest time but for a few that may be wrong: what one of them dates into the future must not age the rest.
+    present = int(np.sort(integer_times(rows[data.time]))[-CLOCK_EVENTS:][0])
+    rows = recent(store.definition, rows, since=present).sort_by([(data.time, "ascending"), (data.key, "ascending")])
+    passed = int(np.searchsorted(integer_times(rows[data.time]), present, side="right"))
+    new = 0
+    for start in (*range(0, passed, ROWS_PER_STEP), passed):
+        part = rows.slice(start, min(ROWS_PER_STEP, passed - start) if start < passed else None)
+        new += store.absorb(part) if part.num_rows else 0
+        progress(start + part.num_rows, rows.num_rows, "captured events")
+    return new
 
 
-def _captured(capture: str) -> Iterator[Mapping[str, Any]]:
-    folder = Path(capture)
-    if not folder.is_dir():
-        raise DataError(f"no capture log in {capture}; give the folder that the endpoint writes to")
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            try:
-                yield orjson.loads(line)["inputs"]
-            except (orjson.JSONDecodeError, KeyError):
-                continue
+def _table(definition: FeatureDefinition, events: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Captured inputs as rows; of an id that was sent several times the first."""
+    key, time = (definition.needed.index(name) for name in (definition.data.key, definition.data.time))
+    schema = pa.schema([(name, ARROW_TYPES[definition.data.column(name).type]) for name in definition.needed])
+    first = {event[key]: event for event in reversed(events) if event[key] is not None and event[time] is not None}
+    kept = list(first.values())
+    parts = [_rows(kept[start : start + LINES_PER_STEP], schema) for start in range(0, len(kept), LINES_PER_STEP)]
+    return pa.concat_tables([schema.empty_table(), *parts])
 
 
-def _when(value: str) -> datetime:
-    at = datetime.fromisoformat(value)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+def _rows(events: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    try:
+        columns = zip(*events, strict=True)
+        return pa.table([_column(values, field.type) for values, field in zip(columns, schema, strict=True)], schema)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        if len(events) == 1:
+            return schema.empty_table()
+        half = len(events) // 2
+        return pa.concat_tables([_rows(events[:half], schema), _rows(events[half:], schema)])
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if not pa.types.is_timestamp(kind):
+        return pa.array(values, kind)
+    return pa.array([None if value is None else instant(value) for value in values], pa.int64()).cast(kind)
+
+
+def _labels(
+    definition: FeatureDefinition, lines: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[int | str, float, int]]:
+    key = key_reader(definition.data)
+    for line in lines:
+        try:
+            yield key(line.get("id")), label_value(line.get("label")), instant(line.get("label_time"), "label_time")
+        except DataError:
+            continue

@@ -24,7 +24,8 @@ class Stats(Frozen):
 
     `duplicates` are retried events; `late` came after a newer event of the same entity had been seen, `expired` are
     those of them that no window will ever reach; `labels` were applied or are `waiting` for their event. `entities` and
-    `bytes` describe the state held now, `records` the events remembered for retries and labels.
+    `bytes` describe the state held now, `records` the events remembered for retries and labels. Of what other processes
+    counted in SQLite the last 31 may be missing, for good where one was killed; what is held is exact.
     """
 
     events: int = 0

@@ -24,21 +24,32 @@ def open_store(url: str, definition: FeatureDefinition) -> EntityStore:
     Definitions that keep the same rows share their state, others in the same place do not disturb it. Raises
     `ConfigError` for a URL that is none of these and `StorageError` when the database cannot be opened.
     """
-    scheme, plan = urlsplit(url).scheme, Plan(definition)
-    if scheme == "memory":
+    return open_plan(url, Plan(definition))
+
+
+def kind_of(url: str) -> str:
+    """The kind of store that a URL names, one of `SCHEMES`; ConfigError where it is none of them."""
+    scheme = urlsplit(url).scheme
+    if scheme in SCHEMES:
+        return scheme
+    near = difflib.get_close_matches(scheme, SCHEMES, n=1)
+    hint = f"did you mean {near[0]}://?" if near else "use sqlite:///path.db, redis://host:6379/0 or memory://"
+    raise ConfigError(f"entity store {url!r}: unknown kind {scheme!r}; {hint}")
+
+
+def open_plan(url: str, plan: Plan) -> EntityStore:
+    """`open_store` for a plan that is there already."""
+    kind = kind_of(url)
+    if kind == "memory":
         return LocalStore(plan, MemoryShelf(plan))
-    if scheme == "sqlite":
+    if kind == "sqlite":
         from ray_mlops.online.sqlite_store import SqliteShelf
 
         path, options = _sqlite_path(url)
         return LocalStore(plan, SqliteShelf(path, plan, **options))
-    if scheme in ("redis", "rediss", "unix"):
-        from ray_mlops.online.redis_store import RedisStore
+    from ray_mlops.online.redis_store import RedisStore
 
-        return RedisStore(url, plan)
-    near = difflib.get_close_matches(scheme, SCHEMES, n=1)
-    hint = f"did you mean {near[0]}://?" if near else "use sqlite:///path.db, redis://host:6379/0 or memory://"
-    raise ConfigError(f"entity store {url!r}: unknown kind {scheme!r}; {hint}")
+    return RedisStore(url, plan)
 
 
 def _sqlite_path(url: str) -> tuple[str, dict[str, str]]:

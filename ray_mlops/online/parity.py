@@ -1,26 +1,24 @@
 """The proof that there is no skew: rows of a table go through the online path in order, and every feature is compared
-with the batch result."""
+with the batch result, before and after it is encoded for the model."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from ray_mlops.contract import Frozen, Progress, Table, no_progress
-from ray_mlops.fraud.encoding import encode_numbers, integer_times
+from ray_mlops.fraud.encoding import encode_numbers
 from ray_mlops.fraud.features import FeatureDefinition
-from ray_mlops.fraud.windows import NEVER
-from ray_mlops.online.backfill import backfill, recent, times_of
-from ray_mlops.online.contract import EntityStore
-from ray_mlops.online.history import instants
-from ray_mlops.online.opening import open_store
+from ray_mlops.online.backfill import recent, times_of
+from ray_mlops.online.replay import Reader, replay
+from ray_mlops.online.scratch import scratch_store
 from ray_mlops.platform import tables
 
 RELATIVE = 1e-9  # of sums and what is made of them; everything else is equal to the last bit
-SUMMED = frozenset({"sum", "mean", "std", "ratio"})
+RELATIVE_ENCODED = 2.0**-23  # two sums that near may be rounded to neighbours in float32
+SUMMED = frozenset({"sum", "mean", "std", "ratio", "geometric_ratio", "zscore"})
 ROWS_PER_BATCH = 1_000
-Label = tuple[int, int | str, float, int]  # due, event id, value, label time
 
 
 class Skew(Frozen):
@@ -55,6 +53,22 @@ class ParityReport(Frozen):
         return f"skew in {self.mismatches:,} values of {self.rows:,} rows; first: {self.first}; by feature: {worst}"
 
 
+@dataclass(frozen=True)
+class _Values:
+    """The same columns from both sides, `(rows, columns)`; `tolerance` is for those that are summed."""
+
+    names: tuple[str, ...]
+    batch: np.ndarray
+    online: np.ndarray
+    tolerance: float
+
+    def differ(self, summed: set[str]) -> np.ndarray:
+        same = (self.batch == self.online) | (np.isnan(self.batch) & np.isnan(self.online))
+        with np.errstate(invalid="ignore"):
+            near = np.abs(self.batch - self.online) <= self.tolerance * np.maximum(abs(self.batch), abs(self.online))
+        return ~same & ~(near & np.array([name in summed for name in self.names], bool))
+
+
 def parity(
     definition: FeatureDefinition,
     table: pa.Table | Table,
@@ -62,27 +76,29 @@ def parity(
     *,
     url: str = "memory://",
     rows_per_batch: int = ROWS_PER_BATCH,
+    read: Reader = lambda rows: rows,
     progress: Progress = no_progress,
 ) -> ParityReport:
-    """Replay the last `rows` rows (default: all) through an empty store at `url`, back-filled with those before them,
-    and compare each feature with `definition.compute`."""
-    read = _read(definition, table, rows)
-    start = 0 if rows is None else max(read.num_rows - rows, 0)
-    history, replayed = read.slice(0, start), read.slice(start)
+    """Replay the last `rows` rows (default: all) after those before them through an empty store, and compare each
+    feature with `definition.compute` and each encoded row with `definition.encode`.
+
+    `url` says of which kind the store is, and on which server; what is stored there is not touched. `read` makes events
+    of rows. Strings are compared encoded only.
+    """
+    ordered = _read(definition, table, rows)
+    start = 0 if rows is None else max(ordered.num_rows - rows, 0)
     names = _numbers(definition)
-    batch = np.column_stack([encode_numbers(column) for column in definition.compute(read).select(names).columns])[
-        start:
-    ]
-    store = open_store(url, definition)
-    try:
-        backfill(store, history)
-        online = np.empty_like(batch)
-        for place, features in replay(store, replayed, rows_per_batch=rows_per_batch):
-            online[place : place + len(features)] = [[feature[name] for name in names] for feature in features]
-            progress(place + len(features), replayed.num_rows, "rows")
-    finally:
-        store.close()
-    return _compare(definition, replayed, names, start, batch, online)
+    computed = definition.compute(ordered).slice(start)
+    features = np.column_stack([encode_numbers(computed[name]) for name in names]).reshape(len(computed), len(names))
+    encoded = definition.encode(computed)
+    online = _Values(names, features, np.empty_like(features), RELATIVE)
+    vectors = _Values(definition.names, encoded, np.empty_like(encoded), RELATIVE_ENCODED)
+    with scratch_store(url, definition) as store:
+        for place, seen, made in replay(store, ordered, start, rows_per_batch=rows_per_batch, read=read):
+            online.online[place : place + len(seen)] = [[one[name] for name in names] for one in seen]
+            vectors.online[place : place + len(made)] = made
+            progress(place + len(seen), len(computed), "rows")
+    return _compare(definition, ordered.slice(start), start, (online, vectors))
 
 
 def _read(definition: FeatureDefinition, table: pa.Table | Table, rows: int | None) -> pa.Table:
@@ -97,89 +113,49 @@ def _read(definition: FeatureDefinition, table: pa.Table | Table, rows: int | No
     return read.sort_by([(data.time, "ascending"), (data.key, "ascending")])
 
 
-def replay(
-    store: EntityStore, table: pa.Table, *, rows_per_batch: int = ROWS_PER_BATCH
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Send the rows of a table (ordered by time and key) as they would have come, and their labels when they became
-    known; yields the position of each batch and its features."""
-    data = store.definition.data
-    asked = table.select(list(store.definition.asked))
-    place = asked.column_names.index(data.time)
-    asked = asked.set_column(place, data.time, pa.array(integer_times(table[data.time])))
-    times, due = integer_times(table[data.time]), 0
-    labels = labels_of(store.definition, table)
-    for start in range(0, table.num_rows, rows_per_batch):
-        events = asked.slice(start, rows_per_batch).to_pylist()
-        now, first = int(times[start + len(events) - 1]), due
-        while due < len(labels) and labels[due][0] <= now:
-            due += 1
-        store.label_many(label[1:] for label in labels[first:due])
-        yield start, store.observe_many(events)
-
-
-def labels_of(definition: FeatureDefinition, table: pa.Table) -> list[Label]:
-    """The labels of rows in the order in which they become known: at their own time, or after the shortest delay."""
-    data = definition.data
-    read = [window for window in definition.windows if window.value == data.label]
-    if not read or data.label not in table.column_names:
-        return []
-    times, values = integer_times(table[data.time]), encode_numbers(table[data.label])
-    known = times + min(window.delay_us for window in read)
-    if data.label_time is not None:
-        known = instants(table[data.label_time])
-    there = np.flatnonzero(np.isfinite(values) & (known != NEVER))
-    there = there[np.argsort(known[there], kind="stable")]
-    keys = table[data.key].take(pa.array(there)).to_pylist()
-    when = known[there].tolist()
-    return list(zip(when, keys, values[there].tolist(), when, strict=True))
-
-
 def _numbers(definition: FeatureDefinition) -> tuple[str, ...]:
-    """The features that are numbers before encoding; strings are passed on as they are."""
+    """The features that are numbers before encoding."""
     inputs = tuple(name for name in definition.inputs if name not in definition.strings)
     return (*inputs, *definition.computed)
 
 
 def _compare(
-    definition: FeatureDefinition,
-    rows: pa.Table,
-    names: tuple[str, ...],
-    history: int,
-    batch: np.ndarray,
-    online: np.ndarray,
+    definition: FeatureDefinition, rows: pa.Table, history: int, values: tuple[_Values, _Values]
 ) -> ParityReport:
-    differs = ~((batch == online) | (np.isnan(batch) & np.isnan(online)))
-    summed = np.array([name in _summed(definition) for name in names])
-    with np.errstate(invalid="ignore"):
-        near = np.abs(batch - online) <= RELATIVE * np.maximum(np.abs(batch), np.abs(online))
-    differs &= ~(near & summed)
-    counts = differs.sum(axis=0)
+    summed, (plain, encoded) = _summed(definition), values
+    before, after = plain.differ(summed), encoded.differ(summed)
+    for place, name in enumerate(plain.names):
+        if name in encoded.names:  # a feature that differs is counted once
+            after[:, encoded.names.index(name)] &= ~before[:, place]
+    counts: dict[str, int] = {}
+    for block, differs in ((plain, before), (encoded, after)):
+        for name, count in zip(block.names, differs.sum(axis=0).tolist(), strict=True):
+            counts[name] = counts.get(name, 0) + count
+    wrong = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
+    found = [_first(definition, rows, block, differs) for block, differs in ((plain, before), (encoded, after))]
     return ParityReport(
         rows=rows.num_rows,
         history=history,
-        features=len(names),
-        mismatches=int(counts.sum()),
-        columns={names[i]: int(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i]},
-        first=_first(definition, rows, names, (differs, batch, online)) if counts.any() else None,
+        features=len(definition.names),
+        mismatches=sum(counts.values()),
+        columns={name: counts[name] for name in wrong},
+        first=min((skew for skew in found if skew), key=lambda skew: skew.row, default=None),
     )
 
 
-def _first(
-    definition: FeatureDefinition,
-    rows: pa.Table,
-    names: Sequence[str],
-    values: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> Skew:
-    differs, batch, online = values
+def _first(definition: FeatureDefinition, rows: pa.Table, values: _Values, differs: np.ndarray) -> Skew | None:
+    if not differs.any():
+        return None
     row, column = (int(place) for place in np.argwhere(differs)[0])
-    entities = next((w.entities for w in definition.windows if names[column] in w.names()), ())
+    name, data = values.names[column], definition.data
+    entities = next((window.entities for window in definition.windows if name in window.names()), data.entities)
     return Skew(
-        column=names[column],
-        entity=", ".join(f"{name} {rows[name][row].as_py()}" for name in entities),
+        column=name,
+        entity=", ".join(f"{each} {rows[each][row].as_py()}" for each in entities if each in rows.column_names),
         row=row,
-        key=rows[definition.data.key][row].as_py(),
-        batch=float(batch[row, column]),
-        online=float(online[row, column]),
+        key=rows[data.key][row].as_py(),
+        batch=float(values.batch[row, column]),
+        online=float(values.online[row, column]),
     )
 
 

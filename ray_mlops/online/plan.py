@@ -27,12 +27,15 @@ _MINUTE_US = 60_000_000
 @dataclass(frozen=True, slots=True)
 class Program:
     """One window on its stream: the index of its value among the stream's columns (None: it counts events), its spans,
-    delay (0 where rows are labels) and resolution in microseconds, and where its features go among all of them."""
+    delay (0 where rows are labels) and resolution in microseconds, what a spike is to it (ratio, baseline in
+    microseconds), and where its features go among all of them."""
 
     column: int | None
     spans: tuple[int, ...]
     delay: int
     resolution: int
+    spike: float
+    baseline: int
     aggregates: tuple[Aggregate, ...]
     position: int
 
@@ -70,14 +73,15 @@ class Seen(NamedTuple):
 
 
 class Plan:
-    """How a definition is kept online. `digest` names what is stored: two definitions that keep the same rows share it."""
+    """How a definition is kept online. `digest` names what is stored: two definitions that keep the same rows share it,
+    unless one has a `space` (letters and digits) to itself."""
 
-    def __init__(self, definition: FeatureDefinition) -> None:
+    def __init__(self, definition: FeatureDefinition, *, space: str = "") -> None:
         self.definition = definition
         self.streams = _streams(definition)
         self.width = sum(len(window.names()) for window in definition.windows)
         self.labelled = tuple(s for s in self.streams if s.label is not None)
-        self.digest = _digest(definition)
+        self.digest = _digest(definition) + space
         self.text_keys = definition.data.column(definition.data.key).type == "string"
         self._key = key_reader(definition.data)
         self._calendar = lru_cache(maxsize=65_536)(self._calendar_of_minute)
@@ -158,7 +162,16 @@ def _stream(definition: FeatureDefinition, number: int, group: tuple, members: l
 def _program(window: Window, columns: tuple[str, ...], position: int, by_arrival: bool) -> Program:
     column = None if window.value is None else columns.index(window.value)
     delay = 0 if by_arrival else window.delay_us
-    return Program(column, window.spans_us, delay, window.resolution_us, window.aggregates, position)
+    return Program(
+        column=column,
+        spans=window.spans_us,
+        delay=delay,
+        resolution=window.resolution_us,
+        spike=window.spike,
+        baseline=window.baseline_us,
+        aggregates=window.aggregates,
+        position=position,
+    )
 
 
 def _digest(definition: FeatureDefinition) -> str:

@@ -27,6 +27,7 @@ from ray_mlops.online.redis_wire import Command, Wire
 from ray_mlops.online.shelf import Clock, lateness, tidy
 from ray_mlops.online.state import EntityState
 
+ROOT = "ray-mlops:{{{}}}:"  # of all keys of the plan with this digest
 CACHED_STATES = 32_768
 LARGE_BYTES = 65_536  # history that is summed at once
 RECORDS_PER_CALL = 1_000
@@ -39,7 +40,7 @@ class RedisStore:
     def __init__(self, url: str, plan: Plan) -> None:
         self.definition = plan.definition
         self._plan, self._lock, self._clock = plan, RLock(), Clock()
-        self._root = f"ray-mlops:{{{plan.digest}}}:"
+        self._root = ROOT.format(plan.digest)
         self._wire = Wire(url, _SCRIPTS)
         self._cache: OrderedDict[str, Cached] = OrderedDict()
         self._log_ttl = (plan.reach_us + 2 * LATENESS_US) // 1000

@@ -20,6 +20,10 @@ STATEMENTS = {
     "save": f"""INSERT INTO records_{{0}} ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
         time = excluded.time, entities = excluded.entities, label = excluded.label, label_time = excluded.label_time,
         answer = excluded.answer""",
+    # Without the answer: binding a missing value takes Python as long as all the others together.
+    "remember": """INSERT INTO records_{0} (id, time, entities, label, label_time) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET time = excluded.time, entities = excluded.entities, label = excluded.label,
+        label_time = excluded.label_time""",
     "read": "SELECT part, base, data FROM log_{0} WHERE stream = ? AND entity = ? AND part >= ? ORDER BY part",
     "write": "INSERT OR REPLACE INTO log_{0} VALUES (?, ?, ?, ?, ?, ?)",
     "extend": """INSERT INTO log_{0} SELECT ?1, ?2, coalesce(max(part), ?5) + 1, 0, ?4, ?3 FROM log_{0}

@@ -12,6 +12,9 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import repeat
+from math import isnan
 from threading import RLock
 
 import orjson
@@ -135,7 +138,7 @@ class SqliteShelf:
             rows = [(stream.number, *entries, origin) for entries in history.entries(stream)]
             self._db.executemany(self._sql["extend"], rows)
             large += [(stream, name) for _, name, data, _, _ in rows if len(data) > LARGE_BYTES]
-        self._db.executemany(self._sql["save"], map(_row, history.records()))
+        self._db.executemany(self._sql["remember"], _remembered(history))
         self._version += 1  # live states have to read what was appended behind their back
         for stream, entity in large:
             self.state(stream, entity).advance(stream, history.end)
@@ -239,10 +242,22 @@ def _origin() -> int:
     return time.time_ns() // 1000
 
 
+def _remembered(history: History) -> Iterator[tuple]:
+    """What is remembered of each row of a history, which has not been answered."""
+    columns = [history.entities[stream.entities].to_pylist() for stream in history.plan.labelled]
+    named = map(cache(_named), zip(*columns, strict=True)) if columns else repeat(None, len(history))
+    labels = [None if isnan(label) else label for label in history.labels.tolist()]
+    return zip(history.keys, history.times.tolist(), named, labels, history.label_times.tolist(), strict=True)
+
+
 def _row(record: Record) -> tuple:
     answer = None if record.answer is None else array("d", record.answer).tobytes()
-    entities = orjson.dumps(record.entities).decode() if record.entities else None
+    entities = _named(record.entities) if record.entities else None
     return record.id, record.time, entities, record.label, record.label_time, answer
+
+
+def _named(entities: tuple[str | None, ...]) -> str:
+    return orjson.dumps(entities).decode()
 
 
 def _record(row: tuple) -> Record:

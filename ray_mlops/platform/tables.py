@@ -92,7 +92,9 @@ def write_part(batch: pa.Table, folder: str) -> pa.Table:
     if batch.num_rows == 0:
         return _entry("", 0, 0, batch.schema)
     sink = pa.BufferOutputStream()
-    pq.write_table(batch, sink, compression="zstd", compression_level=1)
+    # A dictionary of numbers takes three times as long to write as the numbers, for a tenth of the bytes.
+    texts: Any = [field.name for field in batch.schema if pa.types.is_string(field.type)]  # Arrow's stubs want a bool
+    pq.write_table(batch, sink, compression="zstd", compression_level=1, use_dictionary=texts)
     content = sink.getvalue()
     path = files.join(folder, f"{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet")
     if not files.exists(path):

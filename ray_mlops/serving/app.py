@@ -1,16 +1,16 @@
 """The HTTP face of an endpoint: routes, limits and errors. It runs in a replica, and as well without Ray in a test.
 
 Every answer to bad input is a 4xx whose body is `{"error": {"message", "problems": [{"field", "message"}]}}`. The body is
-validated once, by the schema; scoring runs in one worker thread, so that the event loop stays free to answer others and
-to give up on what takes too long.
+validated once, by the schema; whatever asks the model or the store runs in one worker thread, so that the event loop
+stays free to answer others and to give up on what takes too long.
 """
 
 import asyncio
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request
@@ -19,27 +19,47 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from ray_mlops.errors import StorageError
+from ray_mlops.errors import DataError, StorageError
 from ray_mlops.serving import documents
 from ray_mlops.serving.limits import Limits
-from ray_mlops.serving.schema import BadRequest, Problem, RequestSchema
+from ray_mlops.serving.schema import BadRequest, Problem, label_schema, transaction_schema
 from ray_mlops.serving.scoring import Scorer
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _JSON_TYPE = re.compile(r"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 
 
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs work where requests do not wait for it, for as long as a request may take."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
 def build_app(scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, health: Mapping[str, Any]) -> FastAPI:
     """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does."""
-    schema = RequestSchema(scorer.predictor.definition, most=limits.max_transactions)
-    described = {**model, "schema": schema.json_schema()}
     app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
-    version = {"model": model["name"], "version": scorer.version, "digest": scorer.digest}
+
+    async def run(work: Callable[[], T], /) -> T:
+        return await _within(asyncio.get_running_loop().run_in_executor(thread, work), limits.deadline_s)
 
     @app.get("/health", summary="Is it answering, and with which version", tags=["endpoint"])
     async def get_health() -> Response:
         return _json(200, health)
+
+    _answer_transactions(app, scorer, model, limits, run=run)
+    _answer_labels(app, scorer, limits, run=run)
+    _handle_errors(app)
+    return app
+
+
+def _answer_transactions(app: FastAPI, scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, run: Run) -> None:
+    schema = transaction_schema(scorer.predictor.definition, most=limits.max_transactions)
+    described = {**model, "schema": schema.json_schema()}
+    version = {"model": model["name"], "version": scorer.version, "digest": scorer.digest}
 
     @app.get("/model", summary="Metadata, request schema and an example", tags=["endpoint"])
     async def get_model() -> Response:
@@ -50,15 +70,24 @@ def build_app(scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, healt
         request_id = _request_id(request)
         reasons = _reasons(request, limits)
         events, batch = schema.read(await _body(request, limits))
-        work = asyncio.get_running_loop().run_in_executor(
-            thread, lambda: scorer.score(events, reasons=reasons, request_id=request_id)
-        )
-        answers = await _within(work, limits.deadline_s)
+        answers = await run(lambda: scorer.score(events, reasons=reasons, request_id=request_id))
         content = {"results": answers} if batch else answers[0]
         return _json(200, {**content, **version, "request_id": request_id})
 
-    _handle_errors(app)
-    return app
+
+def _answer_labels(app: FastAPI, scorer: Scorer, limits: Limits, *, run: Run) -> None:
+    schema = label_schema(scorer.predictor.definition, most=limits.max_transactions)
+
+    @app.post("/labels", **documents.labels(schema.json_schema()))
+    async def post_labels(request: Request) -> Response:
+        request_id = _request_id(request)
+        labels, _ = schema.read(await _body(request, limits))
+        waiting = await run(lambda: scorer.label(labels, request_id=request_id))
+        return _json(200, {"recorded": len(labels), "waiting": waiting, "request_id": request_id})
+
+    @app.get("/stats", **documents.stats())
+    async def get_stats() -> Response:
+        return _json(200, (await run(scorer.stats)).model_dump())
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -70,6 +99,10 @@ def _handle_errors(app: FastAPI) -> None:
     async def no_such_thing(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}; see /docs"
         return _refusal(error.status_code, [Problem(field="", message=message)], error.headers)
+
+    @app.exception_handler(DataError)
+    async def unreadable(request: Request, error: DataError) -> Response:
+        return _refusal(422, [Problem(field="", message=str(error))])
 
     @app.exception_handler(StorageError)
     async def storage(request: Request, error: StorageError) -> Response:
@@ -111,7 +144,7 @@ def _too_large(limits: Limits) -> BadRequest:
     return BadRequest(413, [Problem(field="", message=f"the body is larger than {limits.max_body_bytes:,} bytes")])
 
 
-async def _within(work: "asyncio.Future[list[dict[str, Any]]]", seconds: float) -> list[dict[str, Any]]:
+async def _within(work: "asyncio.Future[T]", seconds: float) -> T:
     try:
         return await asyncio.wait_for(work, seconds)
     except TimeoutError:

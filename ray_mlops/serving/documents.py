@@ -1,7 +1,9 @@
-"""What the OpenAPI document says of `POST /score`: written from the bundle's own schema and example."""
+"""What the OpenAPI document says of the routes: written from the bundle's own schema and example."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from ray_mlops.online.contract import Stats
 
 _REASON = {
     "type": "object",
@@ -30,6 +32,11 @@ _ERROR = {
         }
     },
 }
+_RECORDED = {
+    "recorded": {"type": "integer", "minimum": 1},
+    "waiting": {"type": "array", "items": {}, "description": "Ids whose transaction was not (or is no longer) known"},
+    "request_id": {"type": "string"},
+}
 _REFUSALS = {
     400: "The body is not JSON",
     408: "The body did not arrive in time",
@@ -38,6 +45,7 @@ _REFUSALS = {
     422: "A field is missing, unknown, of the wrong type or out of range; `problems` names each",
     503: "Overloaded, or the entity store does not answer: try again",
 }
+_REQUEST_ID = {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}}
 
 
 def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str, Any]:
@@ -53,14 +61,11 @@ def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str
     return {
         "summary": "Score one transaction or a batch",
         "tags": ["scoring"],
-        "responses": {
-            200: {"description": "Scored", "content": _content({"oneOf": [one, many]})},
-            **{status: {"description": text, "content": _content(_ERROR)} for status, text in _REFUSALS.items()},
-        },
+        "responses": _responses("Scored", {"oneOf": [one, many]}),
         "openapi_extra": {
             "parameters": [
                 {"name": "reasons", "in": "query", "description": "How many reasons to give", "schema": count},
-                {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}},
+                _REQUEST_ID,
             ],
             "requestBody": {
                 "required": True,
@@ -76,6 +81,36 @@ def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str
             },
         },
     }
+
+
+def labels(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the route that takes labels."""
+    return {
+        "summary": "Bring labels that became known: sent again they change nothing, another value corrects the first",
+        "tags": ["scoring"],
+        "responses": _responses("Recorded", {"type": "object", "title": "Recorded", "properties": _RECORDED}),
+        "openapi_extra": {
+            "parameters": [_REQUEST_ID],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        },
+    }
+
+
+def stats() -> dict[str, Any]:
+    """Arguments of the route that tells what the entity store has seen and holds."""
+    return {
+        "summary": "Events, retries, late ones, labels; entities and bytes of state",
+        "tags": ["endpoint"],
+        "responses": {
+            200: {"description": "Counted since the store was made", "content": _content(Stats.model_json_schema())},
+            503: {"description": _REFUSALS[503], "content": _content(_ERROR)},
+        },
+    }
+
+
+def _responses(description: str, schema: Mapping[str, Any]) -> dict[int, Any]:
+    refused = {status: {"description": text, "content": _content(_ERROR)} for status, text in _REFUSALS.items()}
+    return {200: {"description": description, "content": _content(schema)}, **refused}
 
 
 def _content(schema: Mapping[str, Any]) -> dict[str, Any]:

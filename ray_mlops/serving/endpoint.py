@@ -9,6 +9,9 @@ import logging
 import re
 import socket
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,23 @@ class Scale(Frozen):
     max_ongoing: int = Field(default=64, ge=1)
     max_queued: int = Field(default=256, ge=1)
     cpus: float = Field(default=0.2, ge=0)
+
+
+@contextmanager
+def opening(port: int) -> Iterator[None]:
+    """Have Serve begin to listen on `port` while other work is done; where that fails, Serve ends if nobody needs it.
+
+    Raises `EndpointError` when the port is taken.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="serve") as side:
+        opened = side.submit(_open_port, port)
+        try:
+            yield
+            opened.result()
+        except BaseException:
+            if opened.exception() is None:
+                _close_unused()
+            raise
 
 
 def start(settings: Answering, scale: Scale, *, port: int, seconds: float = 120.0, replica: type = Replica) -> str:
@@ -77,8 +97,7 @@ def undeploy(name: str) -> None:
         raise EndpointError(f"no endpoint is called {name!r}; {hint}")
     serve.delete(name)
     runtime.release(name)
-    if len(known) == 1:
-        serve.shutdown()
+    _close_unused()
 
 
 def local_folder(root: str, name: str) -> str:
@@ -138,6 +157,13 @@ def _open_port(port: int) -> None:
         http_options=HTTPOptions(host=HOST, port=port, request_timeout_s=60, keep_alive_timeout_s=60),
         logging_config=_quiet(),
     )
+
+
+def _close_unused() -> None:
+    from ray import serve
+
+    if not _applications():
+        serve.shutdown()
 
 
 def _serve_port() -> int | None:

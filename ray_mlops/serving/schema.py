@@ -1,8 +1,9 @@
-"""What a caller may send: one validator made from the declared schema, and errors that name the field.
+"""What a caller may send: validators made from the declared schema, and errors that name the field.
 
-A request is one transaction (`{...}`) or a batch (`{"transactions": [{...}, ...]}`). It must bring every column the
-features ask for; other declared columns are welcome and checked; anything else is refused. Types are strict: a number in
-quotes is no number. A time without an offset is read in the schema's time zone.
+A request to score is one transaction (`{...}`) or a batch (`{"transactions": [{...}, ...]}`). It must bring every column
+the features ask for; other declared columns are welcome and checked; anything else is refused. A label, or a batch of
+`labels`, is what a transaction lacked: its key and its label, and when the label became known where the data say that.
+Types are strict: a number in quotes is no number. A time without an offset is read in the schema's time zone.
 """
 
 import difflib
@@ -18,6 +19,7 @@ from ray_mlops.contract import Column, Frozen
 from ray_mlops.fraud.features import FeatureDefinition
 
 BATCH = "transactions"
+LABELS = "labels"
 _INT64 = 1 << 63
 _YEARS = (1900, 2200)  # inside what nanosecond and microsecond clocks can hold, whatever the time zone
 _LONGEST_STRING = 10_000
@@ -40,19 +42,32 @@ class BadRequest(Exception):
         self.problems = tuple(problems)
 
 
-class RequestSchema:
-    """Reads request bodies into events: mappings from column to value, times as aware UTC `datetime`."""
+def transaction_schema(definition: FeatureDefinition, *, most: int) -> "RequestSchema":
+    """What `POST /score` takes: one transaction or at most `most`."""
+    names = [name for name in definition.data.names if name not in _answers(definition)]
+    return RequestSchema("transaction", BATCH, {name: _field(definition, name) for name in names}, most=most)
 
-    def __init__(self, definition: FeatureDefinition, *, most: int) -> None:
-        self._names = [name for name in definition.data.names if name not in _answers(definition)]
-        fields = {name: _field(definition, name) for name in self._names}
-        transaction = _record("Transaction", fields)
-        listed = Annotated[list[transaction], Field(min_length=1, max_length=most)]
-        self._one = TypeAdapter(transaction)
-        self._batch = TypeAdapter(_record("Batch", {BATCH: listed}))
+
+def label_schema(definition: FeatureDefinition, *, most: int) -> "RequestSchema":
+    """What `POST /labels` takes: one label or at most `most`."""
+    data = definition.data
+    names = [data.key, data.label] + ([data.label_time] if data.label_time else [])
+    fields = {name: _described(data.column(name), data.timezone) for name in names}
+    return RequestSchema("label", LABELS, fields, most=most)
+
+
+class RequestSchema:
+    """Reads request bodies into mappings from column to value, times as aware UTC `datetime`."""
+
+    def __init__(self, item: str, batch: str, fields: Mapping[str, Any], *, most: int) -> None:
+        self._item, self._list, self._names = item, batch, list(fields)
+        one = _record(item.title(), fields)
+        listed = Annotated[list[one], Field(min_length=1, max_length=most)]
+        self._one = TypeAdapter(one)
+        self._batch = TypeAdapter(_record("Batch", {batch: listed}))
 
     def read(self, body: bytes) -> tuple[list[Mapping[str, Any]], bool]:
-        """The events of a request body, and whether it was a batch.
+        """What a request body holds, and whether it was a batch.
 
         Raises `BadRequest`: 400 when it is not JSON, 413 when it is too many, 422 naming the fields otherwise.
         """
@@ -65,10 +80,10 @@ class RequestSchema:
                 400,
                 [Problem(field="", message=f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")],
             )
-        if not any(problem["loc"] == (BATCH,) for problem in found):
+        if not any(problem["loc"] == (self._list,) for problem in found):
             raise BadRequest(422, self._problems(found))
         try:
-            return self._batch.validate_json(body)[BATCH], True
+            return self._batch.validate_json(body)[self._list], True
         except ValidationError as error:
             found = error.errors(include_url=False, include_input=False)
         raise BadRequest(413 if found[0]["type"] == "too_long" else 422, self._problems(found))
@@ -76,7 +91,7 @@ class RequestSchema:
     def json_schema(self) -> dict[str, Any]:
         """The JSON schema of a request body."""
         return {
-            "title": "One transaction or a batch",
+            "title": f"One {self._item} or a batch",
             "anyOf": [self._one.json_schema(), self._batch.json_schema()],
         }
 
@@ -91,14 +106,14 @@ class RequestSchema:
         if kind == "missing":
             return "is missing"
         if kind == "dict_type" and not name:
-            return f'is neither a transaction {{...}} nor a batch {{"{BATCH}": [...]}}'
+            return f'is neither a {self._item} {{...}} nor a batch {{"{self._list}": [...]}}'
         if kind != "extra_forbidden":
             return problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
         if name in self._names:
-            return f"belongs inside a transaction, not beside {BATCH!r}"
+            return f"belongs inside a {self._item}, not beside {self._list!r}"
         near = difflib.get_close_matches(name, self._names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(self._names)}"
-        return f"is not a field of a transaction; {hint}"
+        return f"is not a field of a {self._item}; {hint}"
 
 
 def _record(name: str, fields: Mapping[str, Any]) -> Any:
@@ -114,12 +129,15 @@ def _answers(definition: FeatureDefinition) -> set[str | None]:
 
 def _field(definition: FeatureDefinition, name: str) -> Any:
     column = definition.data.column(name)
-    kind = _kind(column, definition.data.timezone)
-    if column.description:
-        kind = Annotated[kind, Field(description=column.description)]
+    kind = _described(column, definition.data.timezone)
     if column.nullable:
         return NotRequired[kind | None]
     return kind if name in definition.asked else NotRequired[kind]
+
+
+def _described(column: Column, timezone: str) -> Any:
+    kind = _kind(column, timezone)
+    return Annotated[kind, Field(description=column.description)] if column.description else kind
 
 
 def _kind(column: Column, timezone: str) -> Any:

@@ -1,4 +1,5 @@
-"""One request, from events to answers: features from the entity store, scores, reasons, a line in the capture log."""
+"""One request, from events to answers: features from the entity store, scores, reasons, a line in the capture log; and
+labels, which come later."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ray_mlops.contract import LABEL_LINE
 from ray_mlops.fraud.predictor import ACTIONS, Predictor
-from ray_mlops.online.contract import EntityStore
+from ray_mlops.online.contract import EntityStore, Stats
+from ray_mlops.online.rows import observed
 from ray_mlops.serving.capture import Capture
 
 
@@ -28,8 +31,7 @@ class Scorer:
     def score(self, events: Sequence[Mapping[str, Any]], *, reasons: int, request_id: str) -> list[dict[str, Any]]:
         """One answer per event, in their order; scoring an event also makes it part of its entities' history."""
         definition = self.predictor.definition
-        windows = self.store.observe_many(events) if self.store else [{} for _ in events]
-        rows = np.stack([definition.vector(event, seen) for event, seen in zip(events, windows, strict=True)])
+        _, rows = observed(definition, self.store, events)
         scores = self.predictor.score(rows)
         answers = [
             {
@@ -44,6 +46,26 @@ class Scorer:
         self._log(events, rows, answers, request_id)
         return answers
 
+    def label(self, labels: Sequence[Mapping[str, Any]], *, request_id: str) -> list[Any]:
+        """Record labels, each as of when it became known; the ids of those whose event is not known (any more).
+
+        Their labels wait for them. Without a store nobody asks for the events: the labels are only logged.
+        """
+        data, now = self.predictor.definition.data, datetime.now(UTC)
+        read = [(one[data.key], one[data.label], one[data.label_time] if data.label_time else now) for one in labels]
+        known = self.store.label_many(read) if self.store else [True] * len(read)
+        same = {"kind": LABEL_LINE, **self._same(request_id)}
+        self.capture.write({**same, "id": key, "label": value, "label_time": at} for key, value, at in read)
+        return [key for (key, _, _), there in zip(read, known, strict=True) if not there]
+
+    def stats(self) -> Stats:
+        """What the store has seen and holds; all zero where features need no history."""
+        return self.store.stats() if self.store else Stats()
+
+    def _same(self, request_id: str) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        return {"time": now, "request_id": request_id, "version": self.version, "digest": self.digest}
+
     def _log(
         self,
         events: Sequence[Mapping[str, Any]],
@@ -51,8 +73,7 @@ class Scorer:
         answers: Sequence[Mapping[str, Any]],
         request_id: str,
     ) -> None:
-        names, now = self.predictor.definition.names, datetime.now(UTC)
-        same = {"time": now, "request_id": request_id, "version": self.version, "digest": self.digest}
+        names, same = self.predictor.definition.names, self._same(request_id)
         self.capture.write(
             {
                 **same,

@@ -1,14 +1,19 @@
-"""Deploy: fill the entity store with recent history, start the replicas on a pinned bundle, and ask them one question."""
+"""Deploy: prove that the online path gives the features of the batch path, fill the entity store with recent history,
+start the replicas on a pinned bundle, and ask them one question."""
 
-from pydantic import Field
+import pyarrow as pa
+from pydantic import Field, field_validator
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Table
+from ray_mlops.errors import SkewError
 from ray_mlops.fraud.features import FeatureDefinition
-from ray_mlops.online import backfill, open_store
+from ray_mlops.online import CaptureLog, backfill, catch_up, open_store
+from ray_mlops.online.backfill import recent
+from ray_mlops.online.opening import kind_of
 from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.serving import endpoint as endpoints
-from ray_mlops.serving import probe
+from ray_mlops.serving import gate, probe
 from ray_mlops.serving.endpoint import Scale, undeploy
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
@@ -22,48 +27,55 @@ class DeployConfig(Frozen):
 
     `name` is the endpoint's (default: the model's); `store` the URL of the entity store (default: SQLite beside the
     endpoint's log, where a new version with the same windows goes on from the same state); `ready_s` is how long
-    replicas may take to start.
+    replicas may take to start. Before they do, `parity_rows` rows of the history go through the online path and must
+    give what the batch path gave; 0 deploys without this proof, and the endpoint's record says so.
     """
 
     name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$")
     port: int = Field(default=8000, ge=1, le=65535)
     store: str = ""
     ready_s: float = Field(default=120.0, gt=0)
+    parity_rows: int = Field(default=2000, ge=0)
     limits: Limits = Limits()
     scale: Scale = Scale()
+
+    @field_validator("store")
+    @classmethod
+    def _shared(cls, url: str) -> str:
+        if url and kind_of(url) == "memory":
+            raise ValueError("the memory of one replica is no store for an endpoint; use sqlite:///… or redis://…")
+        return url
 
 
 def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     """Put a version behind `http://127.0.0.1:<port>/<name>`; an endpoint of that name rolls over without a gap.
 
-    Raises `StorageError` when the bundle is damaged and `EndpointError` when the endpoint cannot start or answer.
+    Raises `StorageError` when the bundle is damaged, `SkewError` when a feature is not the same online and in batch and
+    `EndpointError` when the endpoint cannot start or answer; what was deployed before lives on.
     """
     bundle = Bundle.load(version.uri, digest=version.digest)
     definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
-    name = config.name or version.name
-    folder = endpoints.local_folder(run.root, name)
-    settings = Settings(
-        name=name,
-        bundle=version.uri,
-        digest=version.digest,
-        version=version.version,
-        store=config.store or f"sqlite:///{folder}/entities.db",
-        capture=f"{folder}/capture",
-        limits=config.limits,
-    )
-    _backfill(settings.store, definition, version.uri, run)
+    settings = _settings(config, run, version)
+    log = CaptureLog(settings.capture)
+    history = _history(version.uri, definition)
+    compared = _prove(config, definition, history, settings, run) if history is not None else 0
+    with endpoints.opening(config.port):
+        _fill(settings.store, definition, history, log, run)
     url = endpoints.start(settings, config.scale, port=config.port, seconds=config.ready_s)
+    _fill(settings.store, definition, None, log, run)  # what the replicas of before have answered meanwhile
     probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,
-        name=name,
+        name=settings.name,
         url=url,
         version=version.version,
         digest=version.digest,
         capture=settings.capture,
+        parity_rows=compared,
     )
-    files.write_json(files.join(run.root, "endpoints", name, "endpoint.json"), endpoint.model_dump(mode="json"))
+    place = files.join(run.root, "endpoints", settings.name, "endpoint.json")
+    files.write_json(place, endpoint.model_dump(mode="json"))
     return endpoint
 
 
@@ -74,13 +86,49 @@ def live_endpoint(root: str, name: str) -> Endpoint | None:
     return endpoint if endpoint and is_live(endpoint) else None
 
 
-def _backfill(url: str, definition: FeatureDefinition, bundle: str, run: Run) -> None:
-    """Bring the state of the entities up to the end of the history the model was made from, where it is not yet."""
+def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings:
+    name = config.name or version.name
+    folder = endpoints.local_folder(run.root, name)
+    return Settings(
+        name=name,
+        bundle=version.uri,
+        digest=version.digest,
+        version=version.version,
+        store=config.store or f"sqlite:///{folder}/entities.db",
+        capture=f"{folder}/capture",
+        limits=config.limits,
+    )
+
+
+def _history(bundle: str, definition: FeatureDefinition) -> pa.Table | None:
+    """The rows that the model was made from and that windows still reach; None where only the bundle was brought here."""
     path = origin(bundle)
-    if not definition.windows or not files.exists(path):
+    return recent(definition, Table.model_validate(files.read_json(path)["history"])) if files.exists(path) else None
+
+
+def _prove(config: DeployConfig, definition: FeatureDefinition, history: pa.Table, settings: Settings, run: Run) -> int:
+    """Compare the online path with the batch path on a sample of the history; the number of rows compared."""
+    if not config.parity_rows:
+        return 0
+    try:
+        return gate.check(definition, history, config.parity_rows, store=settings.store, progress=run.progress)
+    except SkewError as error:
+        raise SkewError(
+            f"version {settings.version} is not deployed as {settings.name!r}: {error}. The model would be asked with "
+            "other features than it was trained on: mend the online path. `ray-mlops parity RECIPE` compares more rows; "
+            "deploy.parity_rows=0 deploys all the same."
+        ) from error
+
+
+def _fill(url: str, definition: FeatureDefinition, history: pa.Table | None, log: CaptureLog, run: Run) -> None:
+    """Bring the state of the entities up to the end of the history that the model was made from, and of what the
+    endpoint has answered since, where it is not yet."""
+    if not definition.windows:
         return
     state = open_store(url, definition)
     try:
-        backfill(state, Table.model_validate(files.read_json(path)["history"]), progress=run.progress)
+        if history is not None:
+            backfill(state, history, progress=run.progress)
+        catch_up(state, log, progress=run.progress)
     finally:
         state.close()

@@ -23,6 +23,7 @@ from ray_mlops.fraud.features import FeatureDefinition, FeaturesConfig
 from ray_mlops.fraud.split import PARTS, Assignment, known_cards
 from ray_mlops.fraud.windows import Window
 from ray_mlops.platform import files, tables
+from ray_mlops.platform.exchange import exchanged
 
 if TYPE_CHECKING:
     import ray.data
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 ROWS_PER_PARTITION = 1_000_000  # some 100 MB with twenty features: several fit into a worker, few files come out
-SHUFFLE_BATCH_BYTES = 64 << 20  # Ray's default of 1 GiB would hash a table of ten million rows in a single task
 SPLIT = "split"
 
 
@@ -195,15 +195,14 @@ def add_windows(rows: "ray.data.Dataset", definition: FeatureDefinition, count: 
     in the partitions before it, then all its windows in one step."""
     import ray
 
-    partitions = max(int(ray.cluster_resources().get("CPU", 1)), -(-count // ROWS_PER_PARTITION))
-    rows.context.shuffle_input_batch_bytes = SHUFFLE_BATCH_BYTES
-    rows.context.shuffle_compression = "none"  # numbers of this kind shrink by a third and cost more than the kernel
+    if not definition.windows:
+        return rows
+    partitions = max(2, int(ray.cluster_resources().get("CPU", 1)), -(-count // ROWS_PER_PARTITION))
+    steps = []
     for keys, entities in shuffles(definition.entities):
         windows = tuple(window for one in entities for window in definition.windows_of(one))
-        rows = rows.repartition(partitions, keys=list(keys)).map_batches(
-            partial(_add_windows, definition, windows), batch_size=None, batch_format="pyarrow"
-        )
-    return rows
+        steps.append((keys, partial(_add_windows, definition, windows)))
+    return exchanged(rows, steps, partitions)
 
 
 def shuffles(entities: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
@@ -225,10 +224,7 @@ def _within(reach: pads.Expression, batch: pa.Table) -> pa.Table:
 
 def _add_windows(definition: FeatureDefinition, windows: Sequence[Window], partition: pa.Table) -> pa.Table:
     """The windows of whole entities, already in the precision of the feature table: half the bytes to shuffle."""
-    table = definition.add_windows(partition, windows)
-    names = {name for window in windows for name in window.names()}
-    types = [pa.float32() if field.name in names else field.type for field in table.schema]
-    return table.cast(pa.schema(list(zip(table.column_names, types, strict=True))))
+    return definition.add_windows(partition, windows, precision=np.float32)
 
 
 def _schema(plan: _Plan) -> Schema:

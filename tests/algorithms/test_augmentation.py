@@ -67,7 +67,7 @@ def test_a_rotation_keeps_the_middle_and_brightness_changes_the_mean() -> None:
     assert (turned[:, 5, 5] > 200).all()
     grey = torch.full((50, 4, 4, 1), 100, dtype=torch.uint8)
     means = EACH["brightness"].apply(grey, draws()).float().mean(dim=(1, 2, 3))
-    assert 70 <= means.min() < 85 < 115 < means.max() <= 130
+    assert 70 <= means.min() < 85 and 115 < means.max() <= 130
 
 
 def test_an_erased_rectangle_takes_the_mean_colour() -> None:

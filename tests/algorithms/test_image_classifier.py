@@ -106,7 +106,7 @@ def test_a_fit_killed_within_an_epoch_ends_as_the_undisturbed_one(tmp_path: Path
     algorithm = SMALL.model_copy(update={"batch_size": 4, "epochs": 2, "ema": 0.9})  # 60 steps an epoch: 3 looks
     undisturbed = Keeper(seed=5, folder=str(tmp_path / "kept"), keep=1)
     whole = algorithm.fit(data, undisturbed)
-    assert [round(report["progress"], 3) for report in undisturbed.reports][0] == pytest.approx(1 / 120, abs=1e-3)
+    assert next(round(report["progress"], 3) for report in undisturbed.reports) == pytest.approx(1 / 120, abs=1e-3)
     resumed = LocalWorker(seed=5, resume=str(tmp_path / "kept"))
     images = data.validation.arrays()[0]
     assert np.array_equal(algorithm.fit(data, resumed).predict(images), whole.predict(images))

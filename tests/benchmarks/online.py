@@ -1,9 +1,10 @@
 """What the entity store costs: `python tests/benchmarks/online.py`.
 
 Observes transactions of the public handbook data set after a back-fill of the 38 days before, as fast as possible and
-then at 500 a second, embedded and on a Redis server of its own: *thin* entities are the data's own customers and terminals, the *heavy* one is a
-merchant with a million events in 30 days, kept by a resolution of an hour. Then replays the whole table through the
-online path and compares every feature with the batch result. Prints a table and, last, one JSON line.
+then at 500 a second, embedded and on a Redis server of its own: *thin* entities are the data's own customers and terminals
+with the handbook's features, *rich* the same with those of the default recipe, the *heavy* one is a merchant with a
+million events in 30 days, kept by a resolution of an hour. Then replays the whole table through the online path and
+compares every feature of the default recipe with the batch result. Prints a table and, last, one JSON line.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from redis_server import redis_server
 from ray_mlops.contract import Column, Schema
 from ray_mlops.fraud.features import FeatureDefinition, Window
 from ray_mlops.online import EntityStore, backfill, open_store, parity
+from ray_mlops.recipes import HANDBOOK_WINDOWS, RICH_WINDOWS
 
 DAY_US = 86_400_000_000
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "handbook" / "transactions.parquet"
@@ -48,14 +50,9 @@ SCHEMA = Schema(
     entities=("customer_id", "terminal_id"),
 )
 SPANS = (1.0, 7.0, 30.0)
-THIN = FeatureDefinition(
-    data=SCHEMA,
-    inputs=("amount",),
-    calendar=("night", "weekend"),
-    windows=(
-        Window(entity="customer_id", value="amount", spans=SPANS, aggregates=("count", "mean")),
-        Window(entity="terminal_id", value="is_fraud", spans=SPANS, aggregates=("count", "mean"), delay=7.0),
-    ),
+THIN, RICH = (
+    FeatureDefinition(data=SCHEMA, inputs=("amount",), calendar=("night", "weekend"), windows=windows)
+    for windows in (HANDBOOK_WINDOWS, RICH_WINDOWS)
 )
 HEAVY = FeatureDefinition(
     data=SCHEMA,
@@ -93,10 +90,10 @@ def handbook() -> pa.Table:
     return table.sort_by([("time", "ascending"), ("id", "ascending")])
 
 
-def thin(table: pa.Table, count: int) -> Work:
+def own(definition: FeatureDefinition, table: pa.Table, count: int) -> Work:
     """The handbook's own entities, half-way through its half year."""
     middle = table.num_rows // 2
-    return Work(THIN, table.slice(0, middle), table.slice(middle, count))
+    return Work(definition, table.slice(0, middle), table.slice(middle, count))
 
 
 def heavy(events: int, count: int) -> Work:
@@ -176,7 +173,7 @@ def stored_bytes(url: str) -> int:
 def replay(table: pa.Table) -> dict[str, Any]:
     """The whole table through the online path, against the batch result."""
     started, cpu = time.perf_counter(), time.process_time()
-    report = parity(THIN, table)
+    report = parity(RICH, table)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     print(report)
     return {
@@ -222,9 +219,14 @@ def main() -> None:
     asked.add_argument("--replay", type=int, default=-1, help="rows to replay; 0 for none (default: all)")
     options = asked.parse_args()
     table = handbook()
-    results: dict[str, dict[str, Any]] = {"thin": {}, "heavy": {}}
+    results: dict[str, dict[str, Any]] = {"thin": {}, "rich": {}, "heavy": {}}
+    works = {
+        "thin": own(THIN, table, options.events),
+        "rich": own(RICH, table, options.events),
+        "heavy": heavy(options.heavy, options.events),
+    }
     with tempfile.TemporaryDirectory() as folder:
-        for kind, work in {"thin": thin(table, options.events), "heavy": heavy(options.heavy, options.events)}.items():
+        for kind, work in works.items():
             for name, url in urls(Path(folder)):
                 results[kind][name] = measure(url, work, options.rate)
                 print(f"{kind} {name}: {json.dumps(results[kind][name])}", file=sys.stderr, flush=True)

@@ -32,24 +32,25 @@ PARQUET = {"compression": "zstd", "compression_level": 1, "use_dictionary": Fals
 Columns = dict[str, np.ndarray]
 
 
-def write_transactions(rows: int, path: Path, seed: int = 0) -> None:
+def write_transactions(rows: int, path: Path, *, heavy: float = 0.0) -> None:
     """Half a year of transactions ordered by time, no two at the same microsecond, the sizes of entities as in the
-    handbook's data: 350 transactions of a customer, 175 of a terminal."""
-    rng = np.random.default_rng(seed)
-    step, chunk = PERIOD_US // rows, 5_000_000
-    with pq.ParquetWriter(path, transactions(rng, 0, 1, rows, step).schema, compression="zstd") as writer:
-        for start in range(0, rows, chunk):
-            writer.write_table(transactions(rng, start, min(chunk, rows - start), rows, step), row_group_size=1 << 20)
+    handbook's data: 350 transactions of a customer, 175 of a terminal. One customer has a share `heavy` of them all."""
+    rng = np.random.default_rng(0)
+    chunks = (range(start, min(start + 5_000_000, rows)) for start in range(0, rows, 5_000_000))
+    with pq.ParquetWriter(path, transactions(rng, range(1), rows, heavy).schema, compression="zstd") as writer:
+        for chunk in chunks:
+            writer.write_table(transactions(rng, chunk, rows, heavy), row_group_size=1 << 20)
 
 
-def transactions(rng: np.random.Generator, start: int, count: int, rows: int, step: int) -> pa.Table:
-    """The rows from `start` on."""
-    ids = np.arange(start, start + count)
+def transactions(rng: np.random.Generator, chunk: range, rows: int, heavy: float) -> pa.Table:
+    """Some of the rows."""
+    ids, count, step = np.arange(chunk.start, chunk.stop), len(chunk), PERIOD_US // rows
+    customers = rng.integers(0, max(rows // 350, 1), count)
     return pa.table(
         {
             "id": ids,
             "time": pa.array(ids * step + rng.integers(0, step, count)).cast(pa.timestamp("us", tz="UTC")),
-            "customer_id": rng.integers(0, max(rows // 350, 1), count),
+            "customer_id": np.where(rng.random(count) < heavy, 0, customers) if heavy else customers,
             "terminal_id": rng.integers(0, max(rows // 175, 1), count),
             "amount": np.round(rng.gamma(2, 25, count), 2),
         }
@@ -153,7 +154,7 @@ def path(source: Path, threads: int) -> Callable[[], Columns]:
     if rows <= FeaturesConfig().in_process_rows:
 
         def work() -> Columns:
-            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads)
+            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, precision=np.float32)
             pq.write_table(table, target / "part.parquet", **PARQUET)
             return {}
 
@@ -166,7 +167,7 @@ def path(source: Path, threads: int) -> Callable[[], Columns]:
 
     os.environ["RAY_MLOPS_HOME"] = str(source.parent / "home")
     runtime.connect()
-    add_windows(ray.data.read_parquet(str(source.parent / "small.parquet")), DEFINITION, rows).materialize()
+    add_windows(ray.data.read_parquet(str(source.parent / "small.parquet")), DEFINITION, 8_000_000).materialize()
 
     def work() -> Columns:
         dataset = add_windows(ray.data.read_parquet(str(source)), DEFINITION, rows)

@@ -2,72 +2,80 @@
 
 Count and mean amount over 1, 7 and 30 days, per customer and per terminal, of generated transactions: the compiled
 kernel alone, the whole path of the product (Parquet in, Parquet out; through Ray where the `features` stage would use
-it), polars, DuckDB and pandas. Each runs in a process of its own with the same number of threads, on the same rows, and
-every value is compared with the kernel's: counts exactly, means to 1e-9. Prints a table and, last, one JSON line.
+it), polars, polars from Parquet to Parquet, DuckDB and pandas. Each runs in a process of its own with the same number of
+threads, on the same rows, and every value is compared with the kernel's: counts exactly, means to 1e-9. Where the kernel
+is not among `--engines`, as for more rows than memory holds in one piece, the path's values are compared for every row
+of one entity in 64. With `--skew` one customer has a fifth of the rows. Prints a table and, last, one JSON line.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from window_engines import ENGINES, NAMES, Columns, write_transactions
+from peak_memory import Peak, cpu_seconds
+from window_engines import ENGINES, NAMES, WINDOWS, Columns, write_transactions
+
+from ray_mlops.fraud.features import Window
+from ray_mlops.fraud.rolling import roll
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
+ONE_IN = 64  # entities, where not every value is compared
+HEAVY = 0.2
 
 
-def measure(name: str, source: Path, small: Path, threads: int) -> None:
-    """Run one engine, warm, and leave its columns beside the source; prints seconds and peak memory as JSON."""
+def measure(name: str, folder: Path, threads: int, *, sample: bool) -> None:
+    """Run one engine, warm, and leave its columns in the folder, or compare a sample of them; prints seconds, memory and
+    the number of values that differ as JSON."""
+    source, small = folder / "transactions.parquet", folder / "small.parquet"
     ENGINES[name](small, threads)()
     work = ENGINES[name](source, threads)
-    peak = Peak() if name == "path" else None
-    started, cpu = time.perf_counter(), time.process_time()
+    peak = Peak()
+    started, cpu = time.perf_counter(), cpu_seconds()
     columns = work()
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    memory = peak.stop() if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    for feature, column in (columns or read_back(source)).items():
-        np.save(source.parent / f"{name}-{feature}.npy", column)
+    seconds, cpu, memory = time.perf_counter() - started, cpu_seconds() - cpu, peak.stop()
+    figures = {"seconds": round(seconds, 3), "cpu": round(cpu, 2), "peak_gb": round(memory, 2)}
     if name == "path":
         from ray_mlops.platform import runtime
 
         runtime.disconnect()
-    print(json.dumps({"seconds": round(seconds, 3), "cpu": round(cpu, 2), "peak_gb": round(memory, 2)}))
+    if sample:
+        figures["differing"] = sum(differing_in_sample(window, source) for window in WINDOWS)
+    else:
+        for feature, column in (columns or read_back(source)).items():
+            np.save(folder / f"{name}-{feature}.npy", column)
+    print(json.dumps(figures))
 
 
-class Peak:
-    """The largest use of memory on this machine above the use at the start, in GB: Ray's work is in many processes."""
+def differing_in_sample(window: Window, source: Path) -> int:
+    """How many values of a window differ from the kernel's, for all rows of some entities."""
+    some = pc.equal(pc.bit_wise_and(pc.field(window.entities[0]), pa.scalar(ONE_IN - 1)), pa.scalar(ONE_IN // 2))
+    rows = pads.dataset(source).to_table(filter=some).sort_by("id")
+    written = pads.dataset(output_of(source)).to_table(columns=["id", *window.names()], filter=some).sort_by("id")
+    assert rows["id"].equals(written["id"]) and len(rows), "the path has written other rows than it read"
+    ours = roll([window], rows, key="id", time="time", arrival=lambda _: None)
+    names = window.names()
+    return sum(int(np.count_nonzero(ours[n].astype(np.float32) != written[n].to_numpy())) for n in names)
 
-    def __init__(self) -> None:
-        import psutil
 
-        self.used: Callable[[], float] = lambda: -psutil.virtual_memory().available / 1e9
-        self.start = self.high = self.used()
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def _watch(self) -> None:
-        while not self.done.wait(0.1):
-            self.high = max(self.high, self.used())
-
-    def stop(self) -> float:
-        """The peak since the start."""
-        self.done.set()
-        self.thread.join()
-        return self.high - self.start
+def output_of(source: Path) -> Path:
+    """Where a path writes the features of a source."""
+    return source.parent / f"features-{source.stem}"
 
 
 def read_back(source: Path) -> Columns:
     """What the path wrote, in the order of the rows."""
-    table = pq.read_table(source.parent / f"features-{source.stem}", columns=["id", *NAMES])
+    table = pq.read_table(output_of(source), columns=["id", *NAMES])
     order = np.argsort(table["id"].to_numpy())
     return {name: table[name].to_numpy()[order] for name in NAMES}
 
@@ -86,41 +94,51 @@ def differing(name: str, folder: Path) -> int:
     return count
 
 
-def run_engine(name: str, folder: Path, threads: int) -> dict[str, Any]:
+def run_engine(name: str, folder: Path, threads: int, *, sample: bool) -> dict[str, Any]:
     """The figures of one engine; a process that was killed (out of memory) has none."""
     command = [sys.executable, __file__, "--engine", name, "--folder", str(folder), "--threads", str(threads)]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*command, *["--sample"] * sample], check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         return {"seconds": None, "cpu": None, "peak_gb": None, "differing": None}
     figures = json.loads(done.stdout.strip().splitlines()[-1])
-    return {**figures, "differing": differing(name, folder)}
+    return figures if sample else {**figures, "differing": differing(name, folder)}
+
+
+def table_of(rows: int, threads: int, found: dict[str, dict[str, Any]]) -> str:
+    """The figures as a person reads them."""
+    lines = [f"{rows:,} rows, {threads} threads, {len(NAMES)} features; load {os.getloadavg()[0]:.1f} at the end"]
+    lines.append(f"{'engine':<12}{'seconds':>10}{'CPU s':>10}{'rows/s':>14}{'peak GB':>10}{'differing values':>20}")
+    for engine, row in found.items():
+        rate = f"{rows / row['seconds']:,.0f}" if row["seconds"] else "-"
+        cells = (row["seconds"] or "failed", row["cpu"] or "-", rate, row["peak_gb"] or "-", str(row["differing"]))
+        lines.append(f"{engine:<12}{cells[0]:>10}{cells[1]:>10}{cells[2]:>14}{cells[3]:>10}{cells[4]:>20}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Generate the rows, run the engines one after the other, compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
+    parser.add_argument("--skew", action="store_true", help=f"one customer has {HEAVY:.0%} of the rows")
     parser.add_argument("--engine", choices=list(ENGINES), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--sample", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.engine:
-        folder = arguments.folder
-        measure(arguments.engine, folder / "transactions.parquet", folder / "small.parquet", arguments.threads)
+        measure(arguments.engine, arguments.folder, arguments.threads, sample=arguments.sample)
         return
+    sample = "kernel" not in arguments.engines
+    if sample and arguments.engines != ["path"]:
+        parser.error("without the kernel only the path can be compared: --engines path")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_transactions(arguments.rows, folder / "transactions.parquet")
+        write_transactions(arguments.rows, folder / "transactions.parquet", heavy=HEAVY * arguments.skew)
         write_transactions(10_000, folder / "small.parquet")
-        engines = ["kernel", *(engine for engine in arguments.engines if engine != "kernel")]
-        found = {engine: run_engine(engine, folder, arguments.threads) for engine in engines}
-    print(f"{arguments.rows:,} rows, {arguments.threads} threads, {len(NAMES)} features")
-    print(f"{'engine':<10}{'seconds':>10}{'CPU s':>10}{'rows/s':>14}{'peak GB':>10}{'differing values':>20}")
-    for engine, row in found.items():
-        rate = f"{arguments.rows / row['seconds']:,.0f}" if row["seconds"] else "-"
-        cells = (row["seconds"] or "failed", row["cpu"] or "-", rate, row["peak_gb"] or "-", str(row["differing"]))
-        print(f"{engine:<10}{cells[0]:>10}{cells[1]:>10}{cells[2]:>14}{cells[3]:>10}{cells[4]:>20}")
+        engines = sorted(arguments.engines, key=list(ENGINES).index)  # the kernel first: others are compared with it
+        found = {engine: run_engine(engine, folder, arguments.threads, sample=sample) for engine in engines}
+    print(table_of(arguments.rows, arguments.threads, found))
     seconds = {engine: row["seconds"] for engine, row in found.items()}
     mismatches = sum(row["differing"] or 0 for row in found.values())
     print(json.dumps({"rows": arguments.rows, "seconds": seconds, "mismatches": mismatches}))

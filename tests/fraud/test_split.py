@@ -110,6 +110,12 @@ def test_the_time_of_the_label_counts_where_there_is_one() -> None:
     assert parts_of(scored, late) == [None] * 4
 
 
+def test_frauds_of_more_than_the_known_days_ago_do_not_count() -> None:
+    split = Split(train_days=60, delay_days=7, validation_days=7, test_days=7, known_days=7)
+    parts = split.intervals(FIRST, LAST)
+    assert split.known_from(parts["test"], parts["train"]) == parts["test"].start - 14 * DAY
+
+
 def test_times_without_a_zone_are_utc() -> None:
     berlin = datetime.fromisoformat("2024-01-12T01:00:00+01:00")
     assert Split(end=berlin).end == Split(end=datetime(2024, 1, 12)).end == datetime(2024, 1, 12, tzinfo=UTC)

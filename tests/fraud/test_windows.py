@@ -1,4 +1,4 @@
-"""Both ways to compute a window give what its definition says, event by event."""
+"""The batch kernel gives what the definition says, event by event."""
 
 import math
 from typing import Any, get_args
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_mlops.fraud.windows import Aggregate, Window
-from tests.fraud.window_oracle import Event, agree, batch, one_by_one, oracle, shaped
+from ray_mlops.fraud.windows import ORDERED, Aggregate, Window
+from tests.fraud.window_oracle import Event, agree, batch, oracle, shaped
 
 HOUR_US = 3_600_000_000
 ALL: tuple[Aggregate, ...] = get_args(Aggregate)
@@ -35,23 +35,28 @@ def number(rows: list[Event], ids: list[int]) -> list[Event]:
     return [{**row, "id": key} for row, key in zip(rows, ids, strict=True)]
 
 
+def window_of(aggregates: list[Aggregate], resolution: float, **fields: Any) -> Window:
+    return Window(aggregates=tuple(aggregates), resolution=0.0 if ORDERED & {*aggregates} else resolution, **fields)
+
+
 windows = st.builds(
-    Window,
+    window_of,
     entity=st.sampled_from(["card", "shop", ("card", "shop")]),
     value=st.just("amount"),
     spans=st.sampled_from([(0.5,), (1, 1 / 24), (0.25, 2)]),
-    aggregates=st.lists(st.sampled_from(ALL), min_size=1, unique=True).map(tuple),
+    aggregates=st.lists(st.sampled_from(ALL), min_size=1, unique=True),
     delay=st.sampled_from([0.0, 1 / 24, 1.0]),
     resolution=st.sampled_from([0.0, 3600.0, 5000.0]),
+    spike=st.sampled_from([0.5, 1.0, 2.0]),
+    baseline=st.sampled_from([0.1, 1.0, 3.0]),
 )
 
 
 @given(event_lists, windows, st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_both_executors_give_what_the_definition_says(events: list[Event], window: Window, late: bool) -> None:
+def test_the_kernel_gives_what_the_definition_says(events: list[Event], window: Window, late: bool) -> None:
     expected = shaped([oracle(window, events, now, late=late) for now in events], window)
     agree(batch(window, events, late=late), expected, window)
-    agree(one_by_one(window, events, late=late), expected, window)
 
 
 @given(event_lists, st.sampled_from([("count", "since"), ("distinct", "count"), ("since",)]))
@@ -61,7 +66,6 @@ def test_values_that_are_only_counted_may_be_strings(events: list[Event], aggreg
     window = Window(entity="shop", value=value, spans=(1,), aggregates=aggregates)
     expected = shaped([oracle(window, events, now) for now in events], window)
     np.testing.assert_array_equal(batch(window, events), expected)
-    np.testing.assert_array_equal(one_by_one(window, events), expected)
 
 
 @given(event_lists, windows, st.booleans(), moments)
@@ -114,9 +118,36 @@ def test_resolution_moves_the_old_edge_in_steps() -> None:
     np.testing.assert_array_equal(batch(window, events)[:, 0], [1, 2, 3, 3])
 
 
+def test_a_spike_is_judged_by_what_came_before_it() -> None:
+    window = Window(entity="card", value="amount", spans=(2,), aggregates=("spikes",), spike=3, baseline=2)
+    events = [event(12 * n, amount, id=n) for n, amount in enumerate([10, 30, 59, 60, 99, 1, 1])]
+    # 30 is three times 10; 59 is not three times 20, nor 60 three times 33; 99 is less than three times 49.7.
+    np.testing.assert_array_equal(batch(window, events)[:, 0], [0, 0, 1, 1, 1, 0, 0])
+
+
+def test_a_streak_ends_with_the_first_event_that_is_not_positive() -> None:
+    aggregates: tuple[Aggregate, ...] = ("streak", "streak_age", "since_positive")
+    window = Window(entity="card", value="amount", spans=(9,), aggregates=aggregates, delay=1)
+    events = [event(24 * n, amount, id=n) for n, amount in enumerate([1, 0, 1, None, 2, 0, 0])]
+    nothing, day = math.nan, 86_400.0
+    expected = [
+        [0, nothing, nothing], [1, day, day], [0, nothing, 2 * day], [1, day, day], [1, 2 * day, 2 * day],
+        [2, 3 * day, day], [0, nothing, 2 * day],
+    ]  # fmt: skip
+    np.testing.assert_array_equal(batch(window, events), expected)
+
+
+def test_the_current_value_is_compared_with_those_before_it() -> None:
+    aggregates: tuple[Aggregate, ...] = ("ratio", "max_ratio", "geometric_ratio", "zscore")
+    window = Window(entity="card", value="amount", spans=(9,), aggregates=aggregates)
+    found = batch(window, [event(n, amount, id=n) for n, amount in enumerate([2, 8, 20])])[2]
+    np.testing.assert_allclose(found, [4, 2.5, 5, 5])
+
+
 def test_empty_windows_have_their_stated_values() -> None:
     window = Window(entity="card", value="amount", spans=(1,), aggregates=ALL, delay=1)
-    expected = [0, 0, 0, math.nan, math.nan, 0, 0, math.nan, math.nan, math.nan]
+    zero = {"count", "sum", "mean", "std", "distinct", "spikes", "streak"}
+    expected = [0 if name in zero else math.nan for name in ALL]
     np.testing.assert_array_equal(batch(window, [event(0)])[0], expected)
     assert batch(window, []).shape[0] == 0
 
@@ -179,6 +210,7 @@ def test_names_say_entity_aggregate_value_and_span() -> None:
         ({"spans": (1,), "aggregates": ("mean",)}, "of no value"),
         ({"spans": (1,), "entity": ()}, "needs an entity"),
         ({"spans": (1,), "aggregates": ("median",)}, "aggregates"),
+        ({"spans": (1,), "value": "amount", "aggregates": ("streak",), "resolution": 60}, "every event by itself"),
     ],
 )
 def test_a_window_that_makes_no_sense_is_refused(wrong: dict[str, Any], message: str) -> None:

@@ -1,6 +1,8 @@
-"""What a window holds, said as plainly as it can be, and the two executors behind one face."""
+"""What a window holds, said as plainly as it can be, and the batch kernel behind the same face."""
 
+import itertools
 import math
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -8,10 +10,24 @@ import numpy as np
 import pyarrow as pa
 
 from ray_mlops.fraud.rolling import roll
-from ray_mlops.fraud.windows import NEVER, Others, Window, evaluate_one
+from ray_mlops.fraud.windows import Window
 
 Event = dict[str, Any]
-EXACT = frozenset({"count", "distinct", "since", "last", "min", "max"})
+EXACT = frozenset(
+    {
+        "count",
+        "distinct",
+        "since",
+        "last",
+        "min",
+        "max",
+        "max_ratio",
+        "spikes",
+        "streak",
+        "streak_age",
+        "since_positive",
+    }
+)
 
 
 def visible(window: Window, span: float, now: Event, event: Event, late: bool) -> bool:
@@ -43,8 +59,18 @@ def oracle(window: Window, events: list[Event], now: Event, *, late: bool = Fals
         order = (lambda e: (max(e["known"], e["time"] + 1), e["time"], e["id"])) if late else None
         held.sort(key=order or (lambda e: (e["time"], e["id"])))
         earlier = [event for event in held if event is not now]
-        features += [aggregate_of(name, window.value, now, held, earlier) for name in window.aggregates]
+        features += [
+            spikes(window, events, earlier, late)
+            if name == "spikes"
+            else aggregate_of(name, window.value, now, held, earlier)
+            for name in window.aggregates
+        ]
     return features
+
+
+def spikes(window: Window, events: list[Event], earlier: list[Event], late: bool) -> float:
+    judge = window.model_copy(update={"spans": (window.baseline,), "aggregates": ("ratio",)})
+    return sum(oracle(judge, events, event, late=late)[0] >= window.spike for event in earlier)
 
 
 def aggregate_of(name: str, column: str | None, now: Event, held: list[Event], earlier: list[Event]) -> float:
@@ -57,11 +83,12 @@ def aggregate_of(name: str, column: str | None, now: Event, held: list[Event], e
         return len(set(values))
     if name == "last":
         return float(earlier[-1][column]) if earlier else math.nan
-    if name == "ratio":
-        total = sum(Fraction(event[column]) for event in earlier)
+    if name in ("streak", "streak_age", "since_positive"):
+        return run_of(name, now, [(event["time"], event[column]) for event in earlier])
+    if name in ("ratio", "max_ratio", "geometric_ratio", "zscore"):
         current = now[column]
-        usable = total != 0 and current is not None and math.isfinite(current)
-        return float(Fraction(current) / (total / len(earlier))) if usable else math.nan
+        usable = current is not None and math.isfinite(current)
+        return compare(name, current, [event[column] for event in earlier]) if usable and earlier else math.nan
     exact = [Fraction(value) for value in values]
     if not exact:
         return math.nan if name in ("min", "max") else 0.0
@@ -72,6 +99,31 @@ def aggregate_of(name: str, column: str | None, now: Event, held: list[Event], e
         spread = math.sqrt(sum((value - mean) ** 2 for value in exact) / len(exact))
         return spread if spread >= 1e-10 * math.sqrt(sum(value**2 for value in exact) / len(exact)) else 0.0
     return float(mean if name == "mean" else sum(exact))
+
+
+def run_of(name: str, now: Event, earlier: list[tuple[int, float]]) -> float:
+    if name == "since_positive":
+        positive = [time for time, value in earlier if value > 0]
+        return (now["time"] - positive[-1]) / 1e6 if positive else math.nan
+    streak = list(itertools.takewhile(lambda pair: pair[1] > 0, reversed(earlier)))
+    if name == "streak":
+        return len(streak)
+    return (now["time"] - streak[-1][0]) / 1e6 if streak else math.nan
+
+
+def compare(name: str, current: float, before: list[float]) -> float:
+    """The current value beside those before it, of which there are some."""
+    if name == "max_ratio":
+        return current / max(before) if max(before) else math.nan
+    if name == "geometric_ratio":
+        positive = [value for value in before if value > 0]
+        usual = math.prod(Decimal(value) ** (Decimal(1) / len(positive)) for value in positive)
+        return float(Decimal(current) / usual) if positive and current > 0 else math.nan
+    mean = sum(map(Fraction, before)) / len(before)
+    if name == "ratio":
+        return float(Fraction(current) / mean) if mean else math.nan
+    spread = aggregate_of("std", "value", {}, [{"value": value} for value in before], [])
+    return float(Fraction(current) - mean) / spread if spread else math.nan
 
 
 def batch(window: Window, events: list[Event], *, late: bool = False, threads: int = 1) -> np.ndarray:
@@ -89,24 +141,6 @@ def batch(window: Window, events: list[Event], *, late: bool = False, threads: i
     arrival = (lambda _: "known") if late else (lambda _: None)
     columns = roll([window], table, key="id", time="time", arrival=arrival, threads=threads)
     return shaped(np.array([columns[name] for name in window.names()]).T, window)
-
-
-def one_by_one(window: Window, events: list[Event], *, late: bool = False) -> np.ndarray:
-    """The features of each event from the history of its entity."""
-    rows = []
-    for now in events:
-        entity = [now[name] for name in window.entities]
-        others = [e for e in events if e is not now and [e[name] for name in window.entities] == entity]
-        others.sort(key=lambda e: (e["time"], e["id"]))
-        past = Others(
-            times=[e["time"] for e in others],
-            keys=[e["id"] for e in others],
-            values=None if window.value is None else [e.get(window.value) for e in others],
-            arrivals=[NEVER if e["known"] is None else e["known"] for e in others] if late else None,
-        )
-        row = evaluate_one(window, past, time=now["time"], key=now["id"], value=now.get(window.value))
-        rows.append([math.nan] * len(row) if None in entity else row)
-    return shaped(rows, window)
 
 
 def shaped(rows: Any, window: Window) -> np.ndarray:

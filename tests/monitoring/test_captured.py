@@ -32,6 +32,14 @@ def test_all_files_are_counted_whatever_their_size(tmp_path, monkeypatch):
     assert (found.first, found.last) == ("2024-01-01T00:00:00Z", "2024-01-01T00:13:00Z")
 
 
+def test_labels_are_no_requests(tmp_path):
+    label = {"kind": "label", "id": 1, "label": 1, "digest": "ours", "time": "2025-01-01T00:00:00Z"}
+    write(tmp_path / "a.jsonl", record(1), label, record(2))
+    found = captured.count(str(tmp_path), KNOWN, "ours")
+    assert (found.sketch.requests, found.unreadable, found.other_versions) == (2, 0, 0)
+    assert found.last == "2024-01-01T00:02:00Z"
+
+
 @pytest.mark.parametrize(
     "torn", ['{"time": "2024', "[1, 2]\n", '{"score": 1}\n', '{"features": null, "score": 1,', "\n"]
 )

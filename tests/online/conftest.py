@@ -1,19 +1,9 @@
-"""Stores of every kind; Redis is a real server that the tests start and stop."""
+"""Stores of every kind."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
-
-from tests.benchmarks.redis_server import redis_server
-
-
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A redis-server on a free port of its own, without persistence."""
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -21,6 +11,14 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, of each kind in turn."""
     if request.param == "memory":
         return "memory://"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/entities.db"
+    return empty_redis(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store that several processes can use."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/entities.db"
     return empty_redis(request.getfixturevalue("redis_url"))

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ray_mlops.fraud.windows import Window
+from ray_mlops.fraud.windows import COMPARED, ORDERED, Window
 from tests.online.events import DAY, EVERYTHING, NOON
 
 
@@ -17,9 +17,11 @@ def windows(draw: st.DrawFn, *, label_time: bool = False) -> tuple[Window, ...]:
         legal = {
             None: ("count", "since"),
             "city": ("count", "distinct", "since"),
-            "fraud": tuple(name for name in EVERYTHING if name != "ratio"),
+            "fraud": tuple(name for name in EVERYTHING if name not in COMPARED),
             "amount": EVERYTHING,
         }[value]
+        aggregates = tuple(draw(st.lists(st.sampled_from(legal), min_size=1, unique=True)))
+        steps = [0.0] if ORDERED & set(aggregates) else [0.0, 0.0, 600.0, 7200.0]
         delays = [0.5, 7.0] if value == "fraud" and not label_time else [0.0, 0.0, 2.0]
         made.append(
             Window(
@@ -28,9 +30,11 @@ def windows(draw: st.DrawFn, *, label_time: bool = False) -> tuple[Window, ...]:
                 spans=tuple(
                     draw(st.lists(st.sampled_from([0.01, 1.0, 3.0, 30.0]), min_size=1, max_size=2, unique=True))
                 ),
-                aggregates=tuple(draw(st.lists(st.sampled_from(legal), min_size=1, unique=True))),
+                aggregates=aggregates,
                 delay=draw(st.sampled_from(delays)),
-                resolution=draw(st.sampled_from([0.0, 0.0, 600.0, 7200.0])),
+                resolution=draw(st.sampled_from(steps)),
+                spike=draw(st.sampled_from([0.5, 1.0, 2.0])),
+                baseline=draw(st.sampled_from([0.02, 3.0, 30.0])),
                 prefix=f"w{number}",
             )
         )

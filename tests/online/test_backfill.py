@@ -1,13 +1,15 @@
 """History into a store, and the capture log into a store that was restored."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from ray_mlops.contract import Run
 from ray_mlops.errors import ConfigError, DataError
-from ray_mlops.online import backfill, catch_up, open_store, parity
+from ray_mlops.online import CaptureLog, backfill, catch_up, open_store, parity
 from ray_mlops.online.backfill import recent
 from ray_mlops.platform import tables
 from tests.online.events import DAY, NOON, card_and_shop, event, table
@@ -57,18 +59,87 @@ def test_history_without_a_needed_column_is_refused(store_url: str) -> None:
     store.close()
 
 
+SENT = [event(n, f"2018-08-08T12:00:{n:02d}Z") for n in range(20)]
+
+
+def captured(sent: Mapping[str, Any], number: int = 0) -> bytes:
+    """A line of the capture log; `number` says when it was received."""
+    line = {"time": f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}Z", "id": sent["id"], "inputs": sent}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def labelled(id: Any, value: Any, at: Any, number: int = 0) -> bytes:
+    line = {"kind": "label", "time": f"2026-01-01T01:00:{number:02d}Z", "id": id, "label": value, "label_time": at}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def test_a_restored_store_catches_up_from_the_capture_log(store_url: str, tmp_path: Path) -> None:
-    sent = [event(n, f"2018-08-08T12:00:{n:02d}Z") for n in range(20)]
-    lines = [orjson.dumps({"id": e["id"], "inputs": e}) for e in sent]
-    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines[::2]) + b"\n")
-    (tmp_path / "b.jsonl").write_bytes(b"\n".join(lines[1::2]) + b'\n{"id": 20, "inputs": {"id"')
-    store = open_store(store_url, card_and_shop())
-    store.observe_many(sent[:5])
-    assert catch_up(store, str(tmp_path)) == 20
+    lines = [captured(sent, number) for number, sent in enumerate(SENT)]
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines[::2]))
+    (tmp_path / "b.jsonl").write_bytes(b"".join(lines[1::2]) + b'{"id": 20, "inputs": {"id"')
+    store, log = open_store(store_url, card_and_shop()), CaptureLog(str(tmp_path))
+    store.observe_many(SENT[:5])
+    steps: list[tuple[int, int, str]] = []
+    assert catch_up(store, log, progress=lambda *step: steps.append(step)) == 15
+    assert steps[-1] == (20, 20, "captured events")
     assert store.peek(event(99, NOON + DAY // 4))["card_count_1d"] == 21.0
-    assert (store.stats().events, store.stats().duplicates) == (20, 5)
-    with pytest.raises(DataError, match="no capture log"):
-        catch_up(store, str(tmp_path / "elsewhere"))
+    assert (store.stats().events, store.stats().duplicates) == (20, 0)
+    assert catch_up(store, log) == catch_up(store, CaptureLog(str(tmp_path))) == 0
+    assert catch_up(store, CaptureLog(str(tmp_path / "elsewhere"))) == 0
+    store.close()
+
+
+@pytest.mark.parametrize("label_time", [False, True])
+def test_labels_come_back_too_the_last_word_counts(store_url: str, tmp_path: Path, label_time: bool) -> None:
+    known_at = "2018-08-09T12:00:00Z"
+    labels = [labelled(n, 1, known_at, n) for n in range(10)] + [
+        labelled(0, 0, known_at, 30),
+        labelled(77, 1, known_at),
+    ]
+    lines = [captured(sent, number) for number, sent in enumerate(SENT)]
+    (tmp_path / "a.jsonl").write_bytes(b"".join([*labels[::2], *lines]))
+    (tmp_path / "b.jsonl").write_bytes(b"".join(labels[1::2]))
+    store = open_store(store_url, card_and_shop(label_time=label_time))
+    assert catch_up(store, CaptureLog(str(tmp_path))) == 20
+    assert (store.stats().labels, store.stats().waiting) == (10, 1)
+    assert store.peek(event(99, NOON + 9 * DAY))["shop_mean_fraud_30d"] == 9 / 10
+    catch_up(store, CaptureLog(str(tmp_path)))
+    assert (store.stats().labels, store.stats().waiting) == (10, 1)
+    store.close()
+
+
+def test_what_is_no_event_of_this_schema_is_passed_over(store_url: str, tmp_path: Path) -> None:
+    odd = [
+        {"id": None, "at": NOON},
+        {"id": 100},
+        {"id": "x", "at": NOON},
+        {"id": 101, "at": "yesterday"},
+        {"id": 102, "at": NOON, "amount": "much"},
+        {"id": 2**63, "at": NOON},
+        {"transaction": 5},
+    ]
+    others = [
+        b"\n",
+        b"[1]\n",
+        b'{"inputs": 3}\n',
+        b"not json\n",
+        labelled(0, "?", "2018-08-09"),
+        labelled(0, 1, "soon"),
+    ]
+    wrong = [orjson.dumps({"time": "2026", "inputs": each}, option=orjson.OPT_APPEND_NEWLINE) for each in odd]
+    (tmp_path / "a.jsonl").write_bytes(b"".join([*others, *wrong, *map(captured, SENT)]))
+    store = open_store(store_url, card_and_shop())
+    assert catch_up(store, CaptureLog(str(tmp_path))) == 20
+    assert (store.stats().events, store.stats().labels) == (20, 0)
+    store.close()
+
+
+def test_a_date_in_the_future_ages_no_captured_event(shared_url: str, tmp_path: Path) -> None:
+    lines = [captured(event(n, NOON + n), n) for n in range(200)]
+    (tmp_path / "a.jsonl").write_bytes(b"".join([captured(event(999, NOON + 4000 * DAY)), *lines]))
+    store = open_store(shared_url, card_and_shop())
+    assert catch_up(store, CaptureLog(str(tmp_path))) == 201
+    assert store.peek(event(1000, NOON + 200))["card_count_1d"] == 201.0
     store.close()
 
 

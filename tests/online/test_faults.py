@@ -19,14 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 COUNT = "card_count_1d"
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store that several processes can use."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/entities.db"
-    return empty_redis(request.getfixturevalue("redis_url"))
-
-
 def start(url: str, first: int, count: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.online.writer", url, str(first), str(count)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

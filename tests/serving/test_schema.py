@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_mlops.fraud.features import FeatureDefinition
-from ray_mlops.serving.schema import BadRequest, RequestSchema
+from ray_mlops.serving.schema import BadRequest, RequestSchema, label_schema, transaction_schema
+from tests.online.events import card_and_shop
 from tests.small_model import DEFINITION, TRANSACTIONS
 
-SCHEMA = RequestSchema(DEFINITION, most=3)
+SCHEMA = transaction_schema(DEFINITION, most=3)
 GOOD: dict[str, Any] = {
     "transaction_id": 7,
     "time": "2026-01-31T12:00:00+01:00",
@@ -149,13 +150,13 @@ def test_what_is_not_json_is_400(body: bytes) -> None:
 
 def test_a_time_without_offset_is_read_in_the_zone_of_the_data() -> None:
     berlin = FeatureDefinition(data=TRANSACTIONS.model_copy(update={"timezone": "Europe/Berlin"}), inputs=("amount",))
-    schema = RequestSchema(berlin, most=1)
+    schema = transaction_schema(berlin, most=1)
     events, _ = schema.read(json.dumps({**GOOD, "time": "2026-07-01T12:00:00"}).encode())
     assert events[0]["time"] == datetime(2026, 7, 1, 10, tzinfo=UTC)
 
 
 def test_columns_no_feature_asks_for_may_be_left_out() -> None:
-    lean = RequestSchema(FeatureDefinition(data=TRANSACTIONS, inputs=("amount",)), most=1)
+    lean = transaction_schema(FeatureDefinition(data=TRANSACTIONS, inputs=("amount",)), most=1)
     assert lean.read(b'{"transaction_id": 1, "time": "2026-01-01", "amount": 3}')[0]
     assert refusal(b'{"transaction_id": 1, "time": "2026-01-01", "amount": 3, "channel": "smoke"}', lean)[0] == 422
 
@@ -168,6 +169,46 @@ def test_the_json_schema_says_what_the_validator_does() -> None:
     assert one["properties"]["channel"]["enum"] == ["chip", "online"]
     assert one["properties"]["time"]["format"] == "date-time"
     assert batch["properties"]["transactions"]["maxItems"] == 3
+
+
+LABELS = label_schema(DEFINITION, most=3)
+LABEL: dict[str, Any] = {"transaction_id": 7, "is_fraud": 1}
+
+
+def test_a_label_is_the_key_and_what_became_known() -> None:
+    assert LABELS.read(json.dumps(LABEL).encode()) == ([LABEL], False)
+    assert LABELS.read(json.dumps({"labels": [LABEL, LABEL]}).encode()) == ([LABEL, LABEL], True)
+    assert LABELS.json_schema()["anyOf"][0]["required"] == ["transaction_id", "is_fraud"]
+
+
+def test_a_label_brings_its_time_where_the_data_say_when_it_became_known() -> None:
+    timed = label_schema(card_and_shop(label_time=True), most=1)
+    sent = {"id": 7, "fraud": 0, "known_at": "2026-01-31T12:00:00+01:00"}
+    assert timed.read(json.dumps(sent).encode())[0] == [{**sent, "known_at": datetime(2026, 1, 31, 11, tzinfo=UTC)}]
+    assert refusal({"id": 7, "fraud": 0}, timed) == (422, {"known_at": "is missing"})
+    assert refusal({**sent, "fraud": None}, timed)[1].keys() == {"fraud"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"is_fraud": 2}, "is_fraud", "0 or 1"),
+        ({"is_fraud": None}, "is_fraud", "0 or 1"),
+        ({"is_fraud": "1"}, "is_fraud", "0 or 1"),
+        ({"transaction_id": "7"}, "transaction_id", "valid integer"),
+        ({"is_frud": 1}, "is_frud", "not a field of a label; did you mean 'is_fraud'?"),
+        ({"amount": 3}, "amount", "not a field of a label"),
+    ],
+)
+def test_a_wrong_label_is_named(change: dict[str, Any], field: str, message: str) -> None:
+    status, problems = refusal({**LABEL, **change}, LABELS)
+    assert status == 422 and message in problems[field]
+    assert message in refusal({"labels": [LABEL, {**LABEL, **change}]}, LABELS)[1][f"labels.1.{field}"]
+
+
+def test_labels_have_a_shape_and_a_number_too() -> None:
+    assert 'neither a label {...} nor a batch {"labels": [...]}' in refusal([], LABELS)[1][""]
+    assert refusal({"labels": [LABEL] * 4}, LABELS)[0] == 413
 
 
 JSON = st.recursive(

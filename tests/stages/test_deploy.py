@@ -15,6 +15,7 @@ from ray_mlops.errors import EndpointError, StorageError
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.runtime import free_port
+from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving.endpoint import HOST, Scale
 from ray_mlops.stages import deploy, register
 from ray_mlops.stages.deploy import DeployConfig
@@ -64,13 +65,20 @@ def test_a_port_taken_by_another_program_is_named(ray_session: None, root: Path,
             deploy.run(DeployConfig(port=port), a_run(root), version=version)
 
 
+def test_serve_does_not_stay_for_nobody(ray_session: None) -> None:
+    port = free_port()
+    with pytest.raises(ValueError, match="on the way"), endpoints.opening(port):
+        raise ValueError("on the way")
+    socket.create_server((HOST, port)).close()
+
+
 def test_the_endpoint_is_named_after_the_model_and_lives_in_the_root(
     endpoint: Endpoint, config: DeployConfig, version: ModelVersion, root: Path
 ) -> None:
     assert endpoint.url == f"http://{HOST}:{config.port}/shop"
     assert (endpoint.name, endpoint.version, endpoint.digest) == ("shop", version.version, version.digest)
     assert endpoint.capture == str(root / "endpoints" / "shop" / "capture")
-    assert deploy.is_live(endpoint)
+    assert deploy.is_live(endpoint) and endpoint.parity_rows > 1_000
     assert Endpoint.model_validate_json((root / "endpoints" / "shop" / "endpoint.json").read_text()) == endpoint
 
 
