@@ -76,8 +76,12 @@ def _flat(pixels: np.ndarray) -> np.ndarray:
 
 
 def _network(earlier: Material, later: Material, classes: int, seed: int) -> np.ndarray:
-    """A small residual network, for a few epochs, without flips: they may change what a picture means."""
+    """A small residual network, for a few epochs, without flips: they may change what a picture means.
+
+    A fit that learns nothing, or all too easily, is an answer here and no error.
+    """
     from ray_mlops.algorithms.augmentation import Augmentation
+    from ray_mlops.algorithms.debug_rules import DebugRules
     from ray_mlops.algorithms.image_classifier import ImageClassifier
     from ray_mlops.algorithms.worker import LocalWorker
     from ray_mlops.contract import Data
@@ -89,6 +93,7 @@ def _network(earlier: Material, later: Material, classes: int, seed: int) -> np.
         epochs=int(np.clip(-(-_IMAGES_SEEN // rows), *_EPOCHS)),
         batch_size=64 if rows < 4_000 else 128,
         augment=Augmentation(crop=0, flip=False),
+        debug=DebugRules(exploding=None, vanishing=None, stalled=None, overfitting=None, dead=None),
     )
     first = slice(0, _AT_ONCE)  # nothing is chosen by it
     data = Data(
