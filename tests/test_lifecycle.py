@@ -73,7 +73,9 @@ def test_a_careless_change_of_the_online_path_is_not_deployed(root: str, tmp_pat
     careless = str(
         planted_skew.changed(tmp_path, "online/plan.py", "delay = 0 if by_arrival else window.delay_us", "delay = 0")
     )
-    refused = lifecycle.call("deploy", "tiny", "--root", root, "-s", "name=careless", PYTHONPATH=careless)
+    # The folder a command is started in would come before PYTHONPATH.
+    elsewhere = {"PYTHONPATH": careless, "PYTHONSAFEPATH": "1"}
+    refused = lifecycle.call("deploy", "tiny", "--root", root, "-s", "name=careless", **elsewhere)
     assert refused.returncode == 1 and "is not deployed as 'careless': skew in " in refused.stderr, refused.stderr
     assert not Path(root, "endpoints", "careless").exists()
 
