@@ -29,7 +29,7 @@ def image_evaluation_page(
 def _summary(details: Details) -> Iterator[Block]:
     figures, accuracy = details["figures"], details["accuracy"]
     yield Facts({
-        "Model": details["model"].get("kind", ""),
+        "Model": details["model"].get("kind", "").replace("_", " "),
         "Network": details["model"].get("network"),
         "Test images": details["rows"],
         "Classes": len(details["classes"]),

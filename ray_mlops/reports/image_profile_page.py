@@ -1,6 +1,7 @@
 """The page of `analyse` for images: what they look like, which stand out, and whose label is in doubt."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from ray_mlops.reports import charts
@@ -20,17 +21,24 @@ _MEASURED = {
 
 
 def image_profile_page(
-    found: Findings, labels: Sequence[str | None], chosen: Chosen, pictures: Mapping[int, bytes], *, subtitle: str = ""
+    found: Findings,
+    rows: Mapping[str, Sequence[str | None]],
+    chosen: Chosen,
+    pictures: Mapping[int, bytes],
+    *,
+    subtitle: str = "",
 ) -> Page:
-    """A page from the findings of `ray_mlops.vision.appraisal`; `pictures` are PNGs of the `chosen` rows."""
+    """A page from the findings of `ray_mlops.vision.appraisal`; `rows` are the `keys` and `labels` of all images,
+    `pictures` PNGs of the `chosen` ones."""
+    labels, names = rows["labels"], [PurePosixPath(key or "").name for key in rows["keys"]]
     sections = (
         Section("Overview", tuple(_overview(found))),
         Section("Classes", tuple(_classes(found))),
-        Section("Contact sheets", tuple(_sheets(found, chosen, pictures))),
+        Section("Contact sheets", tuple(_sheets(found, names, chosen, pictures))),
         Section("Sizes", tuple(_sizes(found))),
-        Section("Light and sharpness", tuple(_light(found, chosen, pictures))),
+        Section("Light and sharpness", tuple(_light(found, names, chosen, pictures))),
         Section("Duplicates", tuple(_duplicates(found, labels, chosen, pictures))),
-        Section("Labels in doubt", tuple(_doubtful(found, labels, chosen, pictures))),
+        Section("Labels in doubt", tuple(_doubtful(found, labels, names, chosen, pictures))),
     )
     return Page("Image profile", subtitle, sections)
 
@@ -66,10 +74,11 @@ def _classes(found: Findings) -> Iterator[Block]:
     yield Rows(("class", "images", "share", *_MEASURED), rows, "The measures are medians of the class.")
 
 
-def _sheets(found: Findings, chosen: Chosen, pictures: Mapping[int, bytes]) -> Iterator[Block]:
+def _sheets(found: Findings, names: Sequence[str], chosen: Chosen, pictures: Mapping[int, bytes]) -> Iterator[Block]:
     for name, rows in chosen["sheets"].items():
         if rows:
-            yield Pictures([Picture(pictures[row], name) for row in rows], f"{name}: {found['classes'][name]:,} images")
+            shown = [Picture(pictures[row], names[row]) for row in rows]
+            yield Pictures(shown, f"{name}: {found['classes'][name]:,} images")
     if (more := len(found["classes"]) - len(chosen["sheets"])) > 0:
         yield Text(f"{more} more classes are not shown.")
 
@@ -83,13 +92,15 @@ def _sizes(found: Findings) -> Iterator[Block]:
     yield Rows(("width × height", "images"), rows, "The most frequent sizes")
 
 
-def _light(found: Findings, chosen: Chosen, pictures: Mapping[int, bytes]) -> Iterator[Block]:
+def _light(found: Findings, names: Sequence[str], chosen: Chosen, pictures: Mapping[int, bytes]) -> Iterator[Block]:
     for name, words in _MEASURED.items():
         column = found["columns"][name]
         if column["least"] != column["most"]:
             yield Chart(charts.histogram(column["edges"], column["counts"], of=name), words)
     for name, rows in chosen["odd"].items():
-        yield Pictures([Picture(pictures[row], name) for row in rows], f"{name}: {len(found['odd'][name]):,} images")
+        yield Pictures(
+            [Picture(pictures[row], names[row]) for row in rows], f"{name}: {len(found['odd'][name]):,} images"
+        )
 
 
 def _duplicates(
@@ -104,10 +115,14 @@ def _duplicates(
 
 
 def _doubtful(
-    found: Findings, labels: Sequence[str | None], chosen: Chosen, pictures: Mapping[int, bytes]
+    found: Findings, labels: Sequence[str | None], names: Sequence[str], chosen: Chosen, pictures: Mapping[int, bytes]
 ) -> Iterator[Block]:
     shown = [
-        Picture(pictures[doubt["row"]], f"{labels[doubt['row']]}; looks like {doubt['likelier']}", "bad")
+        Picture(
+            pictures[doubt["row"]],
+            f"{names[doubt['row']]}: {labels[doubt['row']]}, looks like {doubt['likelier']}",
+            "bad",
+        )
         for doubt in found["doubtful"]
         if doubt["row"] in pictures and doubt["row"] in chosen["doubtful"][""]
     ]

@@ -127,7 +127,7 @@ SUMMARIES: Mapping[str, Callable[[Artifact], str]] = {
         " x ".join(map(str, made["shape"])) if "shape" in made else f"{len(made['names'])} features"
     ),
     "tune": lambda made: f"{made['trials']} trials, best {shown(made['value'])}",
-    "train": lambda made: f"{made['algorithm'].get('kind', '')}, {made['workers']} workers",
+    "train": lambda made: f"{made['algorithm'].get('kind', '')}, {made['workers']} worker{'s' * (made['workers'] > 1)}",
     "evaluate": lambda made: next(
         (f"{words} {shown(made['metrics'][name])}" for name, words in HEADLINES.items() if name in made["metrics"]), ""
     ),

@@ -69,20 +69,25 @@ def notices(found: Mapping[str, Any]) -> list[str]:
     if rare := [name for name, count in counts.items() if count < _RARE * most]:
         told.append(f"{_listed(rare)}: less than a tenth of the images of the most frequent class.")
     if found["unlabelled"]:
-        told.append(f"{found['unlabelled']:,} images have no label: no stage learns from them.")
+        told.append(f"{_counted(found['unlabelled'], 'image has', 'images have')} no label: no stage learns from them.")
     if found["doubtful"]:
-        told.append(f"{len(found['doubtful']):,} labels are in doubt: look at them before a model learns from them.")
+        counted = _counted(len(found["doubtful"]), "label is", "labels are")
+        told.append(f"{counted} in doubt: look before a model learns from it.")
     for name, rows in found["odd"].items():
         if rows:
-            told.append(f"{len(rows):,} images are {name}.")
+            told.append(f"{_counted(len(rows), 'image is', 'images are')} {name}.")
     if found["twins"]:
         told.append(f"{found['twins']:,} images have a duplicate or near duplicate; twins are never split.")
     if found["torn"]:
-        told.append(f"{found['torn']:,} images occur with two labels: at most one of them is right.")
+        told.append(f"{_counted(found['torn'], 'image occurs', 'images occur')} with two labels: at most one is right.")
     aspect = found["columns"]["aspect"]
     if aspect["high"] > 1.5 * aspect["low"]:
         told.append("Aspects differ much: consider resize crop or pad in features.transform, which do not distort.")
     return told
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _listed(names: Sequence[str]) -> str:

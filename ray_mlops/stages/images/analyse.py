@@ -65,7 +65,8 @@ def run(config: AnalyseConfig, run: Run, *, table: CleanImages) -> ImageProfile:
     pictures = _pictures(parts, rows, chosen, data=data, run=run)
     report = files.join(run.uri, "report.html")
     files.write_json(files.join(run.uri, "profile.json"), _by_key(found, rows[data.key].to_pylist()))
-    page = image_profile_page(found, labels, chosen, pictures, subtitle=f"{table.name}, snapshot {table.snapshot}")
+    named = {"keys": rows[data.key].to_pylist(), "labels": labels}
+    page = image_profile_page(found, named, chosen, pictures, subtitle=f"{table.name}, snapshot {table.snapshot}")
     files.write_text(report, render(page))
     return ImageProfile(
         uri=run.uri,

@@ -42,7 +42,7 @@ def test_the_profile_tells_classes_oddities_and_the_label_in_doubt(run: Run) -> 
     assert told["odd"]["nearly of one colour"] == ["white"]
     assert told["doubtful"][0]["likelier"] == "dark"
     page = Path(profile.report).read_text()
-    assert page.count("data:image/png;base64") >= 2 * 9 and "light; looks like dark" in page
+    assert page.count("data:image/png;base64") >= 2 * 9 and ": light, looks like dark" in page
 
 
 def test_a_rule_that_is_enough_needs_no_network(run: Run) -> None:
