@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Recipe = Annotated[str, typer.Argument(help="fraud, path/to/recipe.py[:function], or the config.yaml of a run")]
+Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
 Root = Annotated[str, typer.Option(envvar="RAY_MLOPS_ROOT", help="run root: a folder or s3://bucket/prefix")]
 Set = Annotated[list[str], typer.Option("--set", "-s", help="change a field: -s tune.trials=4 (repeatable)")]
@@ -129,7 +129,7 @@ def undeploy(name: Annotated[str, typer.Argument(help="the endpoint's name")], r
 
 @app.command()
 def score(
-    file: Annotated[str, typer.Argument(help="transactions: Parquet, CSV or JSON lines")],
+    file: Annotated[str, typer.Argument(help="transactions or images: a file, for images also a folder")],
     model: Annotated[str, typer.Option(help="NAME, NAME@alias or NAME/version")] = "fraud",
     out: Annotated[str, typer.Option(help="the Parquet file to write")] = "scores.parquet",
     root: Root = ROOT,

@@ -13,6 +13,9 @@ from ray_mlops.serving import gate
 from ray_mlops.stage_names import StageName
 from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
+from ray_mlops.stages.images import deploy as image_deploy
+from ray_mlops.stages.images.deploy import ImageDeployConfig
+from ray_mlops.vision.predictor import TRANSFORM
 
 SCRATCH = {"sqlite": "sqlite:///entities.db", "memory": "memory://"}  # kinds of stores that need no address
 
@@ -29,7 +32,7 @@ def lifecycle(
     """Run a recipe's stages from `span[0]` to `span[1]`, print a line a stage and leave a record and a page."""
     config, name = recipes.load(recipe, assignments)
     lines = console.StageLines(verbose=verbose)
-    run = runs.open_run(config, name, root, override=override, progress=lines.progress)
+    run = runs.open_run(config, name, root, override=override, progress=lines.progress, show=lines.show)
     records: list[store.Record] = []
 
     def finished(record: store.Record) -> None:
@@ -60,7 +63,10 @@ def _where(records: Sequence[store.Record], page: str) -> None:
         if isinstance(record.artifact, ModelVersion):
             print(f"model     {record.artifact.uri}")
         if isinstance(record.artifact, Endpoint):
-            print(f"endpoint  {record.artifact.url}/score  (docs: {record.artifact.url}/docs)")
+            print(f"endpoint  {record.artifact.url}/{record.artifact.route}  (docs: {record.artifact.url}/docs)")
+
+
+_HEADLINES = ("average_precision", "accuracy")
 
 
 def _administration(root: str) -> Run:
@@ -78,7 +84,7 @@ def models(root: str) -> None:
             " ".join(version.aliases),
             version.approval,
             version.digest[:12],
-            f"{version.metrics['average_precision']:.4f}" if "average_precision" in version.metrics else "",
+            next((f"{version.metrics[name]:.4f}" for name in _HEADLINES if name in version.metrics), ""),
         )
         for name in known.names()
         for version in known.versions(name)
@@ -86,7 +92,7 @@ def models(root: str) -> None:
     if not rows:
         print("no models yet: `ray-mlops run fraud` registers the first")
         return
-    console.print_table(("model", "version", "alias", "approval", "digest", "AP"), rows)
+    console.print_table(("model", "version", "alias", "approval", "digest", "AP or accuracy"), rows)
 
 
 def promote(root: str, model: str, reason: str) -> None:
@@ -112,10 +118,11 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool =
     """Deploy a registered version."""
     run = _administration(root)
     version = _named(registry.open_registry(run), model, default="champion").artifact()
-    config = apply(DeployConfig(), assignments)
+    stage, config = (image_deploy, ImageDeployConfig()) if _of_images(version) else (deploy_stage, DeployConfig())
+    config = apply(config, assignments)
     runtime.connect(verbose=verbose)
     try:
-        step = store.Step("deploy", deploy_stage.run, config, {"version": version}, valid=deploy_stage.is_live)
+        step = store.Step("deploy", stage.run, config, {"version": version}, valid=deploy_stage.is_live)
         record = store.once(step, run)
     finally:
         runtime.disconnect()
@@ -137,15 +144,22 @@ def undeploy(root: str, name: str) -> None:
 def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) -> None:
     """Score a file with a registered version."""
     from ray_mlops.stages import score as score_stage
+    from ray_mlops.stages.images import score as image_score
 
     run = _administration(root)
     version = _named(registry.open_registry(run), model, default="champion").artifact()
     runtime.connect(verbose=verbose)
     try:
-        rows = score_stage.score_file(version, file, out)
+        stage = image_score.score_images if _of_images(version) else score_stage.score_file
+        rows = stage(version, file, out)
     finally:
         runtime.disconnect()
     print(f"{rows:,} rows scored with {version.name}/{version.version} into {out}")
+
+
+def _of_images(version: ModelVersion) -> bool:
+    """Which family a model is of shows in what its bundle holds."""
+    return files.exists(files.join(version.uri, TRANSFORM))
 
 
 def parity(recipe: str, root: str, assignments: Sequence[str], *, rows: int, store: str, verbose: bool = False) -> None:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.table import Table
 
+    from ray_mlops.live_table import LiveTable
     from ray_mlops.platform.store import Record
 
 
@@ -40,7 +41,7 @@ class StageLines:
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
-        self._bar: Progress | None = None
+        self._bar: LiveTable | None = None
         self._stage = ""
 
     def started(self, stage: str) -> None:
@@ -49,7 +50,9 @@ class StageLines:
         if self._verbose:
             print(f"{stage} begins", flush=True)
         elif sys.stdout.isatty():
-            self._bar = _bar()
+            from ray_mlops.live_table import LiveTable
+
+            self._bar = LiveTable()
             self._bar.start()
             self._bar.add_task(stage, total=None)
 
@@ -59,6 +62,11 @@ class StageLines:
             self._bar.update(
                 self._bar.task_ids[0], completed=done, total=total or None, description=f"{self._stage} ({unit})"
             )
+
+    def show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], /) -> None:
+        """A `contract.Show` that draws the table below the bar."""
+        if self._bar is not None:
+            self._bar.table = _table(columns, rows)
 
     def close(self) -> None:
         """Take the bar down; safe to call at any time."""
@@ -75,10 +83,7 @@ class StageLines:
         print(f"{record.stage:<9} {count}  {took:>8}  {summary(record.artifact)}".rstrip(), flush=True)
 
 
-def _bar() -> "Progress":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    return Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), transient=True)
+_HEADLINES = ("average_precision", "roc_auc", "accuracy", "macro_f1")
 
 
 def summary(artifact: Any) -> str:
@@ -86,31 +91,43 @@ def summary(artifact: Any) -> str:
     kind = type(artifact).__name__
     if kind == "CleanTable":
         return f"{artifact.quarantined:,} quarantined"
-    if kind == "Table":
+    if kind == "CleanImages":
+        return f"{artifact.quarantined:,} quarantined, {artifact.twins:,} duplicates"
+    if kind in ("Table", "ImageTable"):
         return f"snapshot {artifact.snapshot}"
     if kind == "Profile":
         return f"{artifact.positives:,} positives" + (f", leaks: {', '.join(artifact.leaks)}" if artifact.leaks else "")
+    if kind == "ImageProfile":
+        return f"{len(artifact.classes)} classes, {len(artifact.doubtful)} labels in doubt"
     if kind == "Decision":
         return f"{artifact.verdict}: {artifact.reasons[0]}"
-    if kind == "Features":
+    if kind in ("Features", "ImageFeatures"):
         return ", ".join(f"{part} {rows:,}" for part, rows in artifact.rows.items())
     if kind == "Trials":
         return f"{artifact.trials} trials, best {artifact.value:.4f}" if artifact.trials else "no search"
     if kind == "Trained":
-        return f"{artifact.algorithm['kind']} on {artifact.workers} worker(s)"
+        rate = artifact.performance.get("samples_per_second")
+        pace = f", {rate:,.0f} rows/s" if rate else ""
+        return f"{artifact.algorithm['kind']} on {artifact.workers} worker(s){pace}"
     if kind == "Evaluation":
-        return ", ".join(f"{name} {artifact.metrics[name]:.4f}" for name in ("average_precision", "roc_auc"))
+        names = [name for name in _HEADLINES if name in artifact.metrics]
+        return ", ".join(f"{name} {artifact.metrics[name]:.4f}" for name in names)
     if kind == "ModelVersion":
         return f"{artifact.name}/{artifact.version} {' '.join(artifact.aliases)} {artifact.digest[:12]}"
     if kind == "Endpoint":
-        return f"{artifact.url}/score"
+        return f"{artifact.url}/{artifact.route}"
     return f"{artifact.status}, {artifact.requests:,} requests"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their column names."""
-    from rich import box
     from rich.console import Console
+
+    Console().print(_table(columns, rows))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE)
@@ -118,7 +135,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    return table
 
 
 def print_runs(values: Sequence[Mapping[str, Any]]) -> None:

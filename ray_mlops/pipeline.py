@@ -4,7 +4,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -15,17 +15,37 @@ from ray_mlops.fraud.features import FeaturesConfig
 from ray_mlops.platform import registry, runtime, store
 from ray_mlops.platform.store import Step
 from ray_mlops.stage_names import STAGES, StageName
-from ray_mlops.stages import analyse, clean, decide, deploy, evaluate, features, ingest, monitor, register, train, tune
+from ray_mlops.stages import (
+    analyse,
+    clean,
+    decide,
+    deploy,
+    evaluate,
+    features,
+    images,
+    ingest,
+    monitor,
+    register,
+    train,
+    tune,
+)
 from ray_mlops.stages.analyse import AnalyseConfig
 from ray_mlops.stages.clean import CleanConfig
 from ray_mlops.stages.decide import DecideConfig
 from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.stages.evaluate import EvaluateConfig
+from ray_mlops.stages.images.analyse import AnalyseConfig as ImageAnalyseConfig
+from ray_mlops.stages.images.clean import CleanConfig as ImageCleanConfig
+from ray_mlops.stages.images.decide import DecideConfig as ImageDecideConfig
+from ray_mlops.stages.images.deploy import ImageDeployConfig
+from ray_mlops.stages.images.evaluate import ImageEvaluateConfig
+from ray_mlops.stages.images.ingest import IngestConfig as ImageIngestConfig
 from ray_mlops.stages.ingest import IngestConfig
 from ray_mlops.stages.monitor import MonitorConfig
 from ray_mlops.stages.register import RegisterConfig
 from ray_mlops.stages.train import TrainConfig
 from ray_mlops.stages.tune import TuneConfig
+from ray_mlops.vision.features import ImageFeaturesConfig
 
 
 def _algorithm(value: Any) -> Any:
@@ -40,11 +60,11 @@ AlgorithmField = Annotated[Any, BeforeValidator(_algorithm), PlainSerializer(alg
 
 
 # A stage is called as it is called everywhere; that classes have a method of this name disturbs nobody.
-warnings.filterwarnings("ignore", message='Field name "register" in "Config" shadows')
+warnings.filterwarnings("ignore", message='Field name "register" in "[A-Za-z]*Config" shadows')
 
 
 class Config(Frozen):
-    """Everything a run depends on. A recipe is a function that returns one."""
+    """Everything a run on transactions depends on. A recipe is a function that returns one."""
 
     name: str
     seed: int = 42
@@ -63,32 +83,83 @@ class Config(Frozen):
     monitor: MonitorConfig = MonitorConfig()
 
 
-def lifecycle(config: Config, run: Run) -> Generator[Step, Any, None]:
+class ImageConfig(Frozen):
+    """Everything a run on images depends on; the same stages."""
+
+    name: str
+    seed: int = 42
+    tracking_uri: str = ""
+    algorithm: AlgorithmField
+    ingest: ImageIngestConfig
+    clean: ImageCleanConfig = ImageCleanConfig()
+    analyse: ImageAnalyseConfig = ImageAnalyseConfig()
+    decide: ImageDecideConfig = ImageDecideConfig()
+    features: ImageFeaturesConfig = ImageFeaturesConfig()
+    tune: TuneConfig = TuneConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: ImageEvaluateConfig = ImageEvaluateConfig()
+    register: RegisterConfig
+    deploy: ImageDeployConfig = ImageDeployConfig()
+    monitor: MonitorConfig = MonitorConfig()
+
+
+AnyConfig = Config | ImageConfig
+
+
+class Family(NamedTuple):
+    """The stages in which the families differ, as modules."""
+
+    ingest: Any
+    clean: Any
+    analyse: Any
+    decide: Any
+    features: Any
+    evaluate: Any
+    register: Any
+    deploy: Any
+
+
+TRANSACTIONS = Family(ingest, clean, analyse, decide, features, evaluate, register, deploy)
+IMAGES = Family(
+    images.ingest,
+    images.clean,
+    images.analyse,
+    images.decide,
+    images.features,
+    images.evaluate,
+    images.register,
+    images.deploy,
+)
+
+
+def lifecycle(config: AnyConfig, run: Run) -> Generator[Step, Any, None]:
     """The stages in order: yields each step, receives its artifact."""
+    family = IMAGES if isinstance(config, ImageConfig) else TRANSACTIONS
     algorithm, definition = config.algorithm, config.features
-    table = yield Step("ingest", ingest.run, config.ingest, identity=store.digest(ingest.identity(config.ingest)))
-    cleaned = yield Step("clean", clean.run, config.clean, {"table": table})
-    profile = yield Step("analyse", analyse.run, config.analyse, {"table": cleaned})
+    sources = store.digest(family.ingest.identity(config.ingest))
+    table = yield Step("ingest", family.ingest.run, config.ingest, identity=sources)
+    cleaned = yield Step("clean", family.clean.run, config.clean, {"table": table})
+    profile = yield Step("analyse", family.analyse.run, config.analyse, {"table": cleaned})
     decision = yield Step(
-        "decide", decide.run, config.decide, {"table": cleaned, "profile": profile, "features": definition}
+        "decide", family.decide.run, config.decide, {"table": cleaned, "profile": profile, "features": definition}
     )
-    made = yield Step("features", features.run, config.features, {"table": cleaned})
+    made = yield Step("features", family.features.run, config.features, {"table": cleaned})
     study = {"features": made, "decision": decision, "algorithm": algorithm}
     trials = yield Step("tune", tune.run, config.tune, study, identity=run.override)
     trained = yield Step("train", train.run, config.train, {**study, "trials": trials}, identity=run.override)
     evaluation = yield Step(
         "evaluate",
-        evaluate.run,
+        family.evaluate.run,
         config.evaluate,
         {**study, "trained": trained},
         # The comparison is with the champion of that moment; an unchanged run must not be judged against itself.
         context=lambda: {"champion": _champion(config, run)},
     )
     version = yield Step(
-        "register", register.run, config.register, {**study, "trained": trained, "evaluation": evaluation}
+        "register", family.register.run, config.register, {**study, "trained": trained, "evaluation": evaluation}
     )
     served = _served(config, run, version)
-    endpoint = yield Step("deploy", deploy.run, config.deploy, {"version": served}, valid=deploy.is_live)
+    endpoint = yield Step("deploy", family.deploy.run, config.deploy, {"version": served}, valid=deploy.is_live)
     yield Step(
         "monitor",
         monitor.run,
@@ -98,20 +169,20 @@ def lifecycle(config: Config, run: Run) -> Generator[Step, Any, None]:
     )
 
 
-def _served(config: Config, run: Run, version: ModelVersion) -> ModelVersion:
+def _served(config: AnyConfig, run: Run, version: ModelVersion) -> ModelVersion:
     """The champion. While the endpoint answers with the version just registered, the registry need not be asked."""
     live = deploy.live_endpoint(run.root, config.deploy.name or version.name)
     registered = version.model_copy(update={"fingerprint": version.digest})  # as the registry would give it
     return registered if live and live.digest == version.digest else _champion(config, run) or registered
 
 
-def _champion(config: Config, run: Run) -> ModelVersion | None:
+def _champion(config: AnyConfig, run: Run) -> ModelVersion | None:
     found = registry.open_registry(run).champion(config.register.name)
     return found.artifact() if found else None
 
 
 def execute(
-    config: Config,
+    config: AnyConfig,
     run: Run,
     *,
     first: StageName = "ingest",

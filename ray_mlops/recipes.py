@@ -7,16 +7,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ray_mlops import algorithms, runs
+from ray_mlops.algorithms.augmentation import Augmentation
+from ray_mlops.algorithms.image_classifier import ImageClassifier
+from ray_mlops.contract import ImageSchema
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeaturesConfig, Split, Window
 from ray_mlops.fraud.simulate import TRANSACTIONS
 from ray_mlops.overrides import merge, nearest, override
-from ray_mlops.pipeline import Config
+from ray_mlops.pipeline import AnyConfig, Config, ImageConfig
+from ray_mlops.stages.images.ingest import IngestConfig as ImageIngestConfig
 from ray_mlops.stages.ingest import IngestConfig, Simulator
 from ray_mlops.stages.register import RegisterConfig
 from ray_mlops.stages.tune import TuneConfig
+from ray_mlops.vision.datasets import Digits
+from ray_mlops.vision.features import ImageFeaturesConfig
+from ray_mlops.vision.transform import Transform
 
-Recipe = Callable[[], Config]
+Recipe = Callable[[], AnyConfig]
 
 # The fifteen features of the public handbook: what each card and each terminal did before, labels a week late.
 HANDBOOK_WINDOWS = (
@@ -66,10 +73,24 @@ def fraud() -> Config:
     )
 
 
-RECIPES: dict[str, Recipe] = {"fraud": fraud}
+def vision() -> ImageConfig:
+    """Handwritten digits: the 1,797 pictures of 8 x 8 pixels that come with scikit-learn."""
+    return ImageConfig(
+        name="vision",
+        algorithm=ImageClassifier(
+            widths=(16, 32, 64), epochs=12, batch_size=64, augment=Augmentation(crop=1, flip=False)
+        ),
+        ingest=ImageIngestConfig(name="vision.images", data=ImageSchema(mode="L"), sources=(Digits(),)),
+        features=ImageFeaturesConfig(transform=Transform(size=(8, 8), mode="L")),
+        tune=TuneConfig(trials=0),
+        register=RegisterConfig(name="vision", gates={"accuracy": 0.95, "macro_f1": 0.95}),
+    )
 
 
-def load(name: str, assignments: Iterable[str] = ()) -> tuple[Config, str]:
+RECIPES: dict[str, Recipe] = {"fraud": fraud, "vision": vision}
+
+
+def load(name: str, assignments: Iterable[str] = ()) -> tuple[AnyConfig, str]:
     """The validated config of a recipe with overrides applied, and the recipe's name for the record.
 
     `name` is a shipped recipe (`fraud`), a Python file with one recipe function (`mine.py`, `mine.py:function`), or a
@@ -104,12 +125,12 @@ def _from_file(path: Path, function: str) -> Recipe:
         for key, value in vars(module).items()
         if inspect.isfunction(value)
         and value.__module__ == name
-        and value.__annotations__.get("return") in (Config, "Config")
+        and value.__annotations__.get("return") in (Config, ImageConfig, "Config", "ImageConfig")
     }
     if function and function not in found:
         raise ConfigError(f"{path} has no recipe {function!r}{nearest(function, found)}")
     if not function and len(found) != 1:
         raise ConfigError(
-            f"{path} must have one function annotated `-> Config` (has {len(found)}); or name it: {path}:name"
+            f"{path} must have one function annotated `-> Config` or `-> ImageConfig` (has {len(found)}); or name it: {path}:name"
         )
     return found[function] if function else next(iter(found.values()))

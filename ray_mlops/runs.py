@@ -8,15 +8,23 @@ from typing import Any
 
 import yaml
 
-from ray_mlops.contract import Evaluation, Progress, Run, no_progress
+from ray_mlops.contract import Evaluation, Progress, Run, Show, Trained, no_progress, show_nothing
 from ray_mlops.errors import ConfigError
-from ray_mlops.pipeline import Config
+from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files, store, tracking
 
 DEFAULT_ROOT = "mlops"
 
 
-def open_run(config: Config, recipe: str, root: str, *, override: str = "", progress: Progress = no_progress) -> Run:
+def open_run(
+    config: AnyConfig,
+    recipe: str,
+    root: str,
+    *,
+    override: str = "",
+    progress: Progress = no_progress,
+    show: Show = show_nothing,
+) -> Run:
     """A new run of a config below `root`; its resolved config is written as YAML that `ray-mlops run` takes again."""
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(
@@ -27,12 +35,13 @@ def open_run(config: Config, recipe: str, root: str, *, override: str = "", prog
         tracking_uri=config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", ""),
         override=override,
         progress=progress,
+        show=show,
     )
     files.write_text(files.join(folder(run), "config.yaml"), dump(config, recipe))
     return run
 
 
-def dump(config: Config, recipe: str) -> str:
+def dump(config: AnyConfig, recipe: str) -> str:
     """The resolved config as YAML."""
     return yaml.safe_dump({"recipe": recipe, "config": config.model_dump(mode="json")}, sort_keys=False)
 
@@ -55,7 +64,7 @@ def save(run: Run, records: Sequence[store.Record], status: str, error: str = ""
     return page
 
 
-def track(run: Run, config: Config, records: Sequence[store.Record]) -> None:
+def track(run: Run, config: AnyConfig, records: Sequence[store.Record]) -> None:
     """Enter the run into MLflow: settings, figures and the fingerprint of every stage. A run that only reused what
     was there left no news, and is not entered."""
     if all(record.status == "reused" for record in records):
@@ -67,6 +76,8 @@ def track(run: Run, config: Config, records: Sequence[store.Record]) -> None:
     for record in records:
         if isinstance(record.artifact, Evaluation):
             tracker.metrics(record.artifact.metrics)
+        if isinstance(record.artifact, Trained):
+            tracker.metrics({f"train.{name}": value for name, value in record.artifact.performance.items()})
     tracker.finish("FINISHED")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ray_mlops.algorithms.boosting import LightGBM, XGBoost
+from ray_mlops.algorithms.image_classifier import ImageClassifier
 from ray_mlops.algorithms.linear import LogisticRegression
 from ray_mlops.algorithms.mlp import MLP
 from ray_mlops.contract import Algorithm
@@ -27,6 +28,7 @@ ALGORITHMS: dict[str, type] = {
     "lightgbm": LightGBM,
     "logistic": LogisticRegression,
     "mlp": MLP,
+    "image_classifier": ImageClassifier,
 }
 _CLASS = "class"
 

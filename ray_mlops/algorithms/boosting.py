@@ -41,10 +41,10 @@ class XGBoost(Frozen):
     def space(self) -> Space:
         """What a search may vary; the rounds are what it spends."""
         return {
-            "learning_rate": Uniform(low=0.03, high=0.3, log=True),
-            "max_depth": Uniform(low=3, high=8, integer=True),
-            "min_child_weight": Uniform(low=1, high=30, log=True),
-            "reg_lambda": Uniform(low=0.1, high=30, log=True),
+            "learning_rate": Uniform(low=0.03, high=0.3, log=True, live=True),
+            "max_depth": Uniform(low=3, high=8, integer=True, live=True),
+            "min_child_weight": Uniform(low=1, high=30, log=True, live=True),
+            "reg_lambda": Uniform(low=0.1, high=30, log=True, live=True),
         }
 
     def fit(self, data: Data, worker: Worker) -> "XGBoostModel":
@@ -145,10 +145,10 @@ class LightGBM(Frozen):
     def space(self) -> Space:
         """What a search may vary; the rounds are what it spends."""
         return {
-            "learning_rate": Uniform(low=0.03, high=0.2, log=True),
-            "num_leaves": Uniform(low=7, high=63, log=True, integer=True),
+            "learning_rate": Uniform(low=0.03, high=0.2, log=True, live=True),
+            "num_leaves": Uniform(low=7, high=63, log=True, integer=True, live=True),
             "min_data_in_leaf": Choice(values=(5, 20, 50, 100, 200)),
-            "reg_lambda": Uniform(low=1, high=100, log=True),
+            "reg_lambda": Uniform(low=1, high=100, log=True, live=True),
         }
 
     def fit(self, data: Data, worker: Worker) -> "LightGBMModel":

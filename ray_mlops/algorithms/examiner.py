@@ -1,6 +1,7 @@
 """The examiner: what every algorithm, ours or a user's, must hold to before a stage may rely on it.
 
-A test of a recipe with an algorithm of its own is one line: `check_algorithm(MyAlgorithm())`.
+A test of a recipe with an algorithm of its own is one line: `check_algorithm(MyAlgorithm())`, or, when it is one for
+images, `check_algorithm(MyAlgorithm(), examination_images())`.
 """
 
 import json
@@ -49,7 +50,7 @@ def check_algorithm(algorithm: Algorithm, data: Data | None = None, *, additive:
     untouched = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, _arrays(data), strict=True))
     _ask(algorithm, untouched, "fit() changed the data it was given; work on a copy")
     batch, labels = data.validation.arrays()
-    _check_scores(algorithm, model, batch)
+    _check_scores(algorithm, model, batch, data.names)
     _check_learning(algorithm, model, batch, labels)
     _check_explanations(algorithm, model, batch, additive)
     again = algorithm.fit(data, LocalWorker(seed=7))
@@ -72,6 +73,18 @@ def examination_data(rows: int = 2000, seed: int = 0) -> Data:
     return Data(train, validation, ("signal", "weak", "gaps", "constant", "noise"))
 
 
+def examination_images(rows: int = 360, seed: int = 0) -> Data:
+    """Labelled grey pictures of 12 x 10 pixels in three classes: a bright bar on top, in the middle or at the bottom."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, rows)
+    images = random.integers(0, 120, (rows, 12, 10, 1)).astype(np.uint8)
+    for row, label in enumerate(labels):
+        images[row, 4 * label : 4 * label + 3] += 110
+    cut = rows * 2 // 3
+    train, validation = ArrayPart(images[:cut], labels[:cut]), ArrayPart(images[cut:], labels[cut:])
+    return Data(train, validation, ("top", "middle", "bottom"))
+
+
 def _check_config(algorithm: Algorithm) -> None:
     _ask(algorithm, isinstance(algorithm, Algorithm), "it needs kind, backend, space(), fit() and load()")
     legal = Backend.__args__
@@ -87,34 +100,46 @@ def _ends(spread: Uniform) -> tuple[float, float]:
     return (int(spread.low), int(spread.high)) if spread.integer else (spread.low, spread.high)
 
 
-def _check_scores(algorithm: Algorithm, model: Model, batch: np.ndarray) -> None:
+def _check_scores(algorithm: Algorithm, model: Model, batch: np.ndarray, names: tuple[str, ...]) -> None:
     given = batch.copy()
     scores = np.asarray(model.predict(batch))
-    _ask(algorithm, scores.shape == (len(batch),), f"predict() gave shape {scores.shape} for {len(batch)} rows")
+    expected = (len(batch), len(names)) if _of_images(batch) else (len(batch),)
+    _ask(algorithm, scores.shape == expected, f"predict() gave shape {scores.shape} for {len(batch)} rows")
     _ask(algorithm, bool(np.isfinite(scores).all()), "predict() gave a score that is NaN or infinite")
     _ask(algorithm, bool(((scores >= 0) & (scores <= 1)).all()), "predict() gave a score outside [0, 1]")
     _ask(algorithm, np.array_equal(given, batch, equal_nan=True), "predict() changed the batch it was given")
-    alone = float(np.asarray(model.predict(batch[:1]))[0])
-    _ask(algorithm, math.isclose(alone, scores[0], rel_tol=1e-5, abs_tol=1e-7), "one row alone scores differently")
+    alone = np.asarray(model.predict(batch[:1]))[0]
+    _ask(algorithm, np.allclose(alone, scores[0], rtol=1e-5, atol=1e-7), "one row alone scores differently")
+    if _of_images(batch):
+        _ask(algorithm, np.allclose(scores.sum(axis=1), 1, atol=1e-4), "predict() gave probabilities that miss 1")
+        return
     for value in (np.nan, np.inf, -np.inf):
         odd = np.full_like(batch[:1], value)
         fine = bool(np.isfinite(model.predict(odd)).all())
         _ask(algorithm, fine, f"predict() cannot stand features that are {value}")
 
 
+def _of_images(batch: np.ndarray) -> bool:
+    return batch.ndim == 4
+
+
 def _check_learning(algorithm: Algorithm, model: Model, batch: np.ndarray, labels: np.ndarray) -> None:
     scores = np.asarray(model.predict(batch))
-    found = validation_metrics(labels, scores)["roc_auc"]
-    _ask(algorithm, found > 0.6, f"it learnt nothing: ROC AUC {found:.2f} on the validation rows")
+    found = validation_metrics(labels, scores)
+    name, needed = ("accuracy", 0.6) if _of_images(batch) else ("roc_auc", 0.6)
+    _ask(algorithm, found[name] > needed, f"it learnt nothing: {name} {found[name]:.2f} on the validation rows")
     turned = np.asarray(model.predict(np.ascontiguousarray(batch[:, ::-1])))
     _ask(algorithm, not np.allclose(turned, scores), "predict() gives the same scores when the columns are reversed")
 
 
 def _check_explanations(algorithm: Algorithm, model: Model, batch: np.ndarray, additive: bool) -> None:
     contributions = np.asarray(model.explain(batch))
-    expected = batch.shape
+    expected = batch.shape[:3]
     _ask(algorithm, contributions.shape == expected, f"explain() gave shape {contributions.shape}, not {expected}")
     _ask(algorithm, bool(np.isfinite(contributions).all()), "explain() gave a contribution that is NaN or infinite")
+    if _of_images(batch):
+        within = bool(((contributions >= 0) & (contributions <= 1)).all())
+        _ask(algorithm, within, "explain() gave a heat map outside [0, 1]")
     if additive:
         scores = np.asarray(model.predict(batch), dtype=np.float64)
         rest = np.log(scores) - np.log1p(-scores) - contributions.sum(axis=1)

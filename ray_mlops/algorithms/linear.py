@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from ray_mlops.algorithms.standard import Standard, summed
-from ray_mlops.algorithms.worker import PROGRESS, sigmoid, validation_metrics
-from ray_mlops.contract import Backend, Data, Frozen, Space, Uniform, Worker
+from ray_mlops.algorithms.worker import sigmoid, validation_metrics
+from ray_mlops.contract import PROGRESS, Backend, Data, Frozen, Space, Uniform, Worker
 
 
 class LogisticRegression(Frozen):

@@ -41,9 +41,9 @@ class MLP(Frozen):
         """What a search may vary; the epochs are what it spends."""
         return {
             "hidden": Choice(values=((64,), (128, 64), (256, 128), (256, 128, 64))),
-            "dropout": Uniform(low=0.0, high=0.4),
-            "learning_rate": Uniform(low=5e-4, high=1e-2, log=True),
-            "weight_decay": Uniform(low=1e-5, high=1e-1, log=True),
+            "dropout": Uniform(low=0.0, high=0.4, live=True),
+            "learning_rate": Uniform(low=5e-4, high=1e-2, log=True, live=True),
+            "weight_decay": Uniform(low=1e-5, high=1e-1, log=True, live=True),
         }
 
     def fit(self, data: Data, worker: Worker) -> "MLPModel":

@@ -7,16 +7,21 @@ the root, the seed and the tracker. Nothing here imports Ray, torch or a data li
 from ray_mlops.contract.artifacts import (
     LABEL_LINE,
     Artifact,
+    CleanImages,
     CleanTable,
     Condition,
     Decision,
     Endpoint,
     Evaluation,
     Features,
+    ImageFeatures,
+    ImageProfile,
+    ImageTable,
     Interval,
     ModelVersion,
     Profile,
     Rule,
+    Snapshot,
     Table,
     Trained,
     Trials,
@@ -28,7 +33,12 @@ from ray_mlops.contract.data import (
     Frozen,
     Schema,
 )
+from ray_mlops.contract.images import (
+    FORMATS,
+    ImageSchema,
+)
 from ray_mlops.contract.learning import (
+    PROGRESS,
     Algorithm,
     Backend,
     Choice,
@@ -39,18 +49,17 @@ from ray_mlops.contract.learning import (
     Uniform,
     Worker,
 )
-from ray_mlops.contract.run import (
-    Progress,
-    Run,
-    no_progress,
-)
+from ray_mlops.contract.run import Progress, Run, Show, no_progress, show_nothing
 
 __all__ = [
+    "FORMATS",
     "LABEL_LINE",
+    "PROGRESS",
     "Algorithm",
     "Artifact",
     "Backend",
     "Choice",
+    "CleanImages",
     "CleanTable",
     "Column",
     "ColumnType",
@@ -61,6 +70,10 @@ __all__ = [
     "Evaluation",
     "Features",
     "Frozen",
+    "ImageFeatures",
+    "ImageProfile",
+    "ImageSchema",
+    "ImageTable",
     "Interval",
     "Model",
     "ModelVersion",
@@ -70,6 +83,8 @@ __all__ = [
     "Rule",
     "Run",
     "Schema",
+    "Show",
+    "Snapshot",
     "Space",
     "Table",
     "Trained",
@@ -78,4 +93,5 @@ __all__ = [
     "Verdict",
     "Worker",
     "no_progress",
+    "show_nothing",
 ]

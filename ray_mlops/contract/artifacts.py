@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ray_mlops.contract.data import Frozen, Schema
+from ray_mlops.contract.images import ImageSchema
 
 LABEL_LINE = "label"  # the `kind` of those lines of a capture log that bring a label; lines of events have none
 
@@ -16,8 +17,8 @@ class Artifact(Frozen):
     fingerprint: str
 
 
-class Table(Artifact):
-    """An immutable snapshot of a versioned table.
+class Snapshot(Artifact):
+    """An immutable snapshot of a versioned table, of whatever family.
 
     `snapshot` is the identity of the content (schema and rows, in any order): the same rows give the same id.
     `metadata` is the Iceberg metadata file and `iceberg_snapshot` the snapshot inside it, enough to read the rows
@@ -30,8 +31,13 @@ class Table(Artifact):
     iceberg_snapshot: int
     rows: int
     columns: tuple[str, ...]
-    data: Schema
     sources: Mapping[str, str] = {}
+
+
+class Table(Snapshot):
+    """A table of events."""
+
+    data: Schema
 
     def plain(self) -> "Table":
         """The table alone, without what a stage added to it."""
@@ -48,6 +54,28 @@ class CleanTable(Table):
     report: str = ""
 
 
+class ImageTable(Snapshot):
+    """A table of images, one a row, as bytes in the column `data.image`."""
+
+    data: ImageSchema
+
+    def plain(self) -> "ImageTable":
+        """The table alone, without what a stage added to it."""
+        return ImageTable(**{name: getattr(self, name) for name in ImageTable.model_fields})
+
+
+class CleanImages(ImageTable):
+    """The images that decode, beside the quarantine of the others: `rows_in == rows + quarantined`. `twins` counts the
+    rows that have an exact or near duplicate."""
+
+    rows_in: int
+    quarantined: int
+    quarantine: str = ""
+    reasons: Mapping[str, int] = {}
+    twins: int = 0
+    report: str = ""
+
+
 class Profile(Artifact):
     """What `analyse` found; `report` is the HTML page and `leaks` the columns that alone give the label away."""
 
@@ -55,6 +83,15 @@ class Profile(Artifact):
     rows: int
     positives: int
     leaks: tuple[str, ...] = ()
+
+
+class ImageProfile(Artifact):
+    """What `analyse` found in images: rows by class, and the keys of those whose label is in doubt."""
+
+    report: str
+    rows: int
+    classes: Mapping[str, int]
+    doubtful: tuple[str, ...] = ()
 
 
 class Condition(Frozen):
@@ -80,7 +117,7 @@ class Rule(Frozen):
 
 
 class Decision(Artifact):
-    """Is a model needed? `scores` holds AP and savings per candidate on the later part of the data."""
+    """Is a model needed? `scores` holds figures (AP and savings, or accuracy) per candidate on rows kept apart."""
 
     verdict: Literal["use_ml", "no_ml", "collect_more", "redefine"]
     reasons: tuple[str, ...]
@@ -111,23 +148,50 @@ class Features(Artifact):
     positives: Mapping[str, int]
 
 
+class ImageFeatures(Artifact):
+    """The images as a network takes them: columns key, `image` (see `stored`), `target` (place in `classes`), `split`.
+
+    `transform` is the JSON file of the deterministic transform, which the endpoint applies as well. `stored` says what
+    the column `image` holds: the transformed `pixels` (uint8, of `shape` height, width, channels), or the `bytes` of the
+    source, which are decoded when they are read because pixels would take far more room. `labelled` are the rows of each
+    part by class; `source` is the clean table that they come from.
+    """
+
+    table: ImageTable
+    classes: tuple[str, ...]
+    transform: str
+    stored: Literal["pixels", "bytes"]
+    shape: tuple[int, int, int]
+    source: ImageTable
+    rows: Mapping[str, int]
+    labelled: Mapping[str, Mapping[str, int]]
+
+
 class Trials(Artifact):
-    """The search: `best` are the winning hyperparameters (validation AP `value`), `log` the JSON lines of all trials."""
+    """The search: `best` are the winning hyperparameters (validation metric `value`), `log` the lines of all trials.
+
+    `report` is its page; there is none where nothing was searched."""
 
     algorithm: str
     best: Mapping[str, Any]
     value: float
     trials: int
     log: str
+    report: str = ""
 
 
 class Trained(Artifact):
-    """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures."""
+    """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures.
+
+    `performance` says what the fit took (see `stages.train.performance`), `checkpoints` the scores of those that were
+    kept, the best first, by their folder."""
 
     algorithm: Mapping[str, Any]
     metrics: Mapping[str, float]
     workers: int
     rows: int
+    performance: Mapping[str, float] = {}
+    checkpoints: Mapping[str, float] = {}
 
 
 class Evaluation(Artifact):
@@ -137,7 +201,7 @@ class Evaluation(Artifact):
     metrics: Mapping[str, float]
     details: str
     calibration: Mapping[str, tuple[float, ...]]
-    thresholds: Mapping[str, float]
+    thresholds: Mapping[str, float] = {}
     report: str
 
 
@@ -151,7 +215,7 @@ class ModelVersion(Artifact):
 
 
 class Endpoint(Artifact):
-    """A live endpoint: `url` takes `POST /score`; the replicas pin `digest`; `capture` is the folder of its log.
+    """A live endpoint: `url` takes `POST /<route>`; the replicas pin `digest`; `capture` is the folder of its log.
 
     `parity_rows` is how many rows had the same features online and in batch before it was deployed; 0: not compared.
     """
@@ -161,6 +225,7 @@ class Endpoint(Artifact):
     version: str
     digest: str
     capture: str
+    route: Literal["score", "predict"] = "score"
     parity_rows: int = 0
 
 

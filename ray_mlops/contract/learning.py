@@ -11,30 +11,51 @@ if TYPE_CHECKING:
 
 Backend = Literal["none", "torch", "xgboost", "lightgbm"]
 
+PROGRESS = "progress"  # the name under which a fit reports the share of it that is done
+
 
 class Uniform(Frozen):
-    """A hyperparameter range, both ends included; `log` searches magnitudes; `integer` rounds to whole numbers."""
+    """A hyperparameter range, both ends included; `log` searches magnitudes; `integer` rounds to whole numbers.
+
+    `live` says that a fit may go on from a checkpoint with another value, as population based training asks of it.
+    """
 
     low: float
     high: float
     log: bool = False
     integer: bool = False
+    live: bool = False
 
 
 class Choice(Frozen):
-    """A closed list of values of a hyperparameter."""
+    """A closed list of values of a hyperparameter; `live` as in `Uniform`."""
 
     values: tuple[Any, ...]
+    live: bool = False
 
 
 Space = Mapping[str, Uniform | Choice]
 
 
 class Part(Protocol):
-    """One part (train or validation) of the data, as this worker sees it (its shard under distributed training)."""
+    """One part (train or validation) of the data, as this worker sees it (its shard under distributed training).
+
+    Of transactions: features `(rows, features)` float32, labels `(rows,)` float32 0/1, ordered by (time, key). Of images:
+    `(rows, height, width, channels)` uint8 and class places `(rows,)` int64, ordered by key.
+    """
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are; of a part that streams, how many to expect."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether the rows come from elsewhere batch by batch, so that only their end tells how many there are."""
+        ...
 
     def arrays(self) -> "tuple[np.ndarray, np.ndarray]":
-        """Features `(rows, features)` float32 and labels `(rows,)` float32, ordered by (time, key)."""
+        """Features and labels of all rows."""
         ...
 
     def batches(self, size: int, seed: int | None = None) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
@@ -44,7 +65,7 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """What an algorithm is fitted on. `names` are the feature names, in column order."""
+    """What an algorithm is fitted on. `names` are the feature names in column order; of images, the class names."""
 
     train: Part
     validation: Part
@@ -70,10 +91,22 @@ class Worker(Protocol):
         """Report progress (every rank equally often); `checkpoint` is a local folder, copied before this returns."""
         ...
 
+    def wants_checkpoint(self) -> bool:
+        """Whether one is due before the next report: the last is long ago, or this place is about to go away.
+
+        Every rank asks equally often; a rank may be answered differently from the others.
+        """
+        ...
+
 
 @runtime_checkable
 class Model(Protocol):
-    """A fitted model. `predict` gives one score in [0, 1] per row, `explain` a contribution per row and feature."""
+    """A fitted model.
+
+    On transactions `predict` gives one score in [0, 1] per row and `explain` a contribution per row and feature. On
+    images `predict` gives the probability of each class `(rows, classes)`, and `explain` how much each pixel spoke for
+    the predicted class, `(rows, height, width)` in [0, 1].
+    """
 
     def predict(self, batch: "np.ndarray") -> "np.ndarray": ...
 

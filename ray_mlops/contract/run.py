@@ -1,5 +1,6 @@
 """One execution of a recipe, as every stage is handed it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,16 @@ class Progress(Protocol):
 
 def no_progress(done: int, total: int, unit: str, /) -> None:
     """A `Progress` that shows nothing."""
+
+
+class Show(Protocol):
+    """Where a stage shows a table that changes while it works. The terminal draws it anew each time."""
+
+    def __call__(self, columns: Sequence[str], rows: Sequence[Sequence[str]], /) -> None: ...
+
+
+def show_nothing(columns: Sequence[str], rows: Sequence[Sequence[str]], /) -> None:
+    """A `Show` for where nobody looks."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +43,4 @@ class Run:
     tracking_uri: str = ""
     override: str = ""
     progress: Progress = no_progress
+    show: Show = show_nothing

@@ -1,6 +1,7 @@
 """Successive halving of trials, with verdicts that depend on the trials' numbers and not on who came first."""
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,9 +21,9 @@ class Halving:
         self._ended: set[int] = set()
         self._known: dict[tuple[int, int], bool] = {}
 
-    def start(self) -> int:
-        """Number the next trial, from 0."""
-        self.curves.append([])
+    def start(self, curve: Sequence[float] = ()) -> int:
+        """Number the next trial, from 0; `curve` are the values of the trial that it goes on from."""
+        self.curves.append([*curve])
         return len(self.curves) - 1
 
     def record(self, trial: int, report: int, value: float) -> None:
@@ -35,9 +36,9 @@ class Halving:
         self._ended.add(trial)
 
     @property
-    def running(self) -> int:
-        """How many trials have started and not ended."""
-        return len(self.curves) - len(self._ended)
+    def running(self) -> set[int]:
+        """The trials that have started and not ended."""
+        return set(range(len(self.curves))) - self._ended
 
     def stopped_after(self, trial: int) -> int | None:
         """The number of reports after which a trial is stopped; None while it goes on or the verdict is open."""

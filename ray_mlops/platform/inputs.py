@@ -20,12 +20,14 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of a source: where it is, its size in bytes, and the name that messages use (free of credentials)."""
+    """One file of a source: where it is, its size in bytes, the name that messages use (free of credentials), and when
+    it was changed (nanoseconds since 1970)."""
 
     filesystem: fs.FileSystem
     path: str
     size: int
     label: str
+    changed: int = 0
 
     @property
     def name(self) -> str:
@@ -33,13 +35,16 @@ class InputFile:
         return PurePosixPath(self.path).name
 
 
-def expand(locations: Sequence[str], suffixes: Sequence[str]) -> list[InputFile]:
+def expand(locations: Sequence[str], suffixes: Sequence[str], *, empty_too: bool = False) -> list[InputFile]:
     """The files which the locations name, each once, in order; of a folder those that end in one of the suffixes.
 
-    Raises `DataError` for a location that does not exist, matches nothing or cannot be listed, and for an empty file.
+    Raises `DataError` for a location that does not exist, matches nothing or cannot be listed, and for an empty file
+    unless it is wanted as well.
     """
     found = [file for location in locations for file in _expand_one(location, suffixes)]
     files_ = list({file.label: file for file in found}.values())
+    if empty_too:
+        return files_
     if empty := [file.label for file in files_ if file.size == 0]:
         raise DataError(f"{empty[0]} is empty (0 bytes). Write it again, or take it out of the source.")
     return files_
@@ -54,7 +59,7 @@ def _expand_one(location: str, suffixes: Sequence[str]) -> list[InputFile]:
         raise DataError(
             f"cannot read {scheme}{path}: {error}. Check the path, the credentials and the network."
         ) from error
-    return [InputFile(filesystem, info.path, info.size, f"{scheme}{info.path}") for info in infos]
+    return [InputFile(filesystem, info.path, info.size, f"{scheme}{info.path}", info.mtime_ns or 0) for info in infos]
 
 
 def _matching(filesystem: fs.FileSystem, path: str, suffixes: Sequence[str], label: str) -> list[fs.FileInfo]:

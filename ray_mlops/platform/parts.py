@@ -23,10 +23,20 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """A `Part` held in memory: features `(rows, features)` float32, labels `(rows,)` float32."""
+    """A `Part` held in memory: features `(rows, ...)` and labels `(rows,)`."""
 
     features: np.ndarray
     labels: np.ndarray
+
+    @property
+    def streams(self) -> bool:
+        """Whether rows come as they are read; these are all there."""
+        return False
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.labels)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Features and labels, in the order of the rows."""
@@ -63,12 +73,12 @@ class Source:
 
         Rows are ordered by (time, key) within the share; rows without a label are in no share.
         """
-        wanted = (pc.field("split") == split) & pc.field(self.label).is_valid()
+        wanted = self.wanted(split)
         groups = list(self._groups())
         counts = [group.count_rows(filter=wanted) for group in groups]
         total = sum(counts)
         first, last = total * rank // size, total * (rank + 1) // size
-        columns = list(dict.fromkeys((*self.names, self.label, *self.order)))
+        columns = list(self.columns)
         shares, start = [], 0
         for group, count in zip(groups, counts, strict=True):
             low, high = max(first - start, 0), min(last - start, count)
@@ -77,7 +87,7 @@ class Source:
             start += count
         if not shares:
             raise DataError(f"worker {rank} of {size} has no {split} rows: {total} are too few. Use fewer workers.")
-        return self._part(pa.concat_tables(shares))
+        return self.part(pa.concat_tables(shares))
 
     def _groups(self) -> Iterator[pads.ParquetFileFragment]:
         filesystem, _ = files.filesystem(self.paths[0])
@@ -87,7 +97,17 @@ class Source:
             assert isinstance(fragment, pads.ParquetFileFragment)
             yield from fragment.split_by_row_group()
 
-    def _part(self, rows: pa.Table) -> ArrayPart:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `part` needs."""
+        return tuple(dict.fromkeys((*self.names, self.label, *self.order)))
+
+    def wanted(self, split: Split) -> pc.Expression:
+        """The labelled rows of a split."""
+        return (pc.field("split") == split) & pc.field(self.label).is_valid()
+
+    def part(self, rows: pa.Table) -> ArrayPart:
+        """Some rows as arrays, ordered by (time, key)."""
         time, key = self.order
         rows = rows.sort_by([(time, "ascending"), (key, "ascending")])
         features = np.empty((rows.num_rows, len(self.names)), dtype=np.float32)

@@ -8,7 +8,7 @@ and so goes on where it was killed, whatever Tune itself still knew. Import this
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,16 +17,22 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ray_mlops.contract import Choice, Progress, Space
+from ray_mlops.contract import Choice, Progress, Show, Space, show_nothing
 from ray_mlops.platform import files
 from ray_mlops.platform.halving import Halving
+from ray_mlops.platform.standings import COLUMNS, standings
+from ray_mlops.platform.studies import place_of
 
 JOURNAL = "trials"
 
 
 @dataclass
 class Record:
-    """One trial: `curve` are the values it reported, `value` that of its model, None unless it ran to the end."""
+    """One trial: `curve` are the values it reported, `value` that of its model, None unless it ran to the end.
+
+    A trial of a population goes on from `parent`, whose values its curve begins with, and runs to the end of a turn; its
+    fit is `over` or not.
+    """
 
     number: int
     settings: Mapping[str, Any]
@@ -35,15 +41,22 @@ class Record:
     status: str = "running"
     error: str = ""
     seconds: float = 0.0
+    parent: int | None = None
+    over: bool = True
+
+
+def key_of(settings: Mapping[str, Any], parent: int | None) -> str:
+    """What a trial is: its settings, and the trial that it goes on from."""
+    return json.dumps(settings, sort_keys=True) + ("" if parent is None else f" from {parent}")
 
 
 class Board:
     """All that is known of the trials of one search, in the driver."""
 
-    def __init__(self, uri: str, halving: Halving, total: int, progress: Progress) -> None:
+    def __init__(self, uri: str, halving: Halving, total: int, progress: Progress, show: Show = show_nothing) -> None:
         self.records: list[Record] = []
         self.halving = halving
-        self._uri, self._total, self._progress = files.join(uri, JOURNAL), total, progress
+        self._uri, self._total, self._progress, self._show = files.join(uri, JOURNAL), total, progress, show
         self._numbers: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -51,26 +64,29 @@ class Board:
         return {}
 
     def journal(self) -> dict[str, dict[str, Any]]:
-        """The records that an earlier, killed attempt left, by the settings tried."""
+        """The records that an earlier, killed attempt left, by what was tried (`key_of`)."""
         names = [name for name in files.listing(self._uri) if name.endswith(".json")]
         found = [files.read_json(files.join(self._uri, name)) for name in names]
-        return {json.dumps(record["settings"], sort_keys=True): record for record in found if not record["error"]}
+        return {key_of(record["settings"], record["parent"]): record for record in found if not record["error"]}
 
-    def start(self, trial_id: str, settings: Mapping[str, Any]) -> Record:
-        """Note a new trial."""
-        record = Record(self.halving.start(), settings)
+    def start(self, trial_id: str, settings: Mapping[str, Any], parent: int | None = None) -> dict[str, Any]:
+        """Note a new trial, perhaps one that goes on from another; what the process that fits it has to know."""
+        before = [] if parent is None else self.halving.curves[parent]
+        record = Record(self.halving.start(before), settings, parent=parent)
         self._numbers[trial_id] = record.number
         self.records.append(record)
-        return record
+        told = {"number": record.number, "settings": json.dumps(settings, sort_keys=True), "before": len(before)}
+        return {**told, "key": key_of(settings, parent), "parent": parent}
 
     def record(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Note what a trial reported; whether it has to stop here."""
         record = self.records[self._numbers[trial_id]]
         record.seconds, record.error = result["seconds"], result["error"]
         if result["final"]:
-            record.value = result["value"]
+            record.value, record.over = result["value"], result["over"]
         elif not record.error:
             self.halving.record(record.number, result["report"], result["value"])
+            self._tell()
         return self.halving.stopped_after(record.number) is not None
 
     def end(self, trial_id: str, *, died: bool) -> None:
@@ -82,10 +98,17 @@ class Board:
             record.error = "the process of the trial died"
         if record.error or record.value is not None or self.halving.stopped_after(record.number):
             files.write_json(files.join(self._uri, f"{record.number:05d}.json"), asdict(record))
-        self._progress(len(self.records) - self.halving.running, self._total, "trials")
+        self._progress(len(self.records) - len(self.halving.running), self._total, "trials")
+        self._tell()
+
+    def _tell(self) -> None:
+        for record in self.records:
+            record.curve = self.halving.curves[record.number]
+        self._show(COLUMNS, standings(self.records, self.halving.running))
 
     def judged(self) -> list[Record]:
-        """All trials with their verdicts: `complete`, `stopped` (by halving), `failed` or `unfinished` (out of time).
+        """All trials with their verdicts: `complete`, `paused` (at the end of a turn), `stopped` (by halving), `failed`
+        or `unfinished` (out of time).
 
         The value of a stopped trial is dropped and its curve cut off where it was stopped, so that no trace is left of
         reports that only came because the verdict was late.
@@ -94,29 +117,41 @@ class Board:
             stopped = self.halving.stopped_after(record.number)
             record.curve = self.halving.curves[record.number][:stopped]
             record.value = None if stopped else record.value
-            done = "complete" if record.value is not None else "unfinished"
+            ended = "complete" if record.over else "paused"
+            done = ended if record.value is not None else "unfinished"
             record.status = "failed" if record.error else "stopped" if stopped else done
         return self.records
 
 
 class OptunaGenerations(Searcher):
-    """Suggests trials from an Optuna study, generation by generation, at most `slots` at a time."""
+    """Suggests trials from an Optuna study, generation by generation, at most `slots` at a time.
 
-    def __init__(self, board: Board, space: Space, sampler: optuna.samplers.BaseSampler, size: int, slots: int) -> None:
+    After the algorithm as it is come the settings that earlier searches found (`known`).
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        space: Space,
+        sampler: optuna.samplers.BaseSampler,
+        size: int,
+        slots: int,
+        known: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         super().__init__(metric="value", mode="max")
         self._board, self._space, self._size, self._slots = board, space, size, slots
         self._distributions = {name: distribution(space, name) for name in space}
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        for settings in known:
+            self._study.enqueue_trial(encoded(space, settings))
         self._asked: dict[int, optuna.Trial] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial; None while a slot or the end of the generation has to be waited for."""
-        number, running = len(self._board.records), self._board.halving.running
+        number, running = len(self._board.records), len(self._board.halving.running)
         if running >= self._slots or (running and number % self._size == 0):
             return None
-        settings = self._ask(number) if number else {}
-        record = self._board.start(trial_id, settings)
-        return {"number": record.number, "settings": json.dumps(settings, sort_keys=True)}
+        return self._board.start(trial_id, self._ask(number) if number else {})
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Note the end of a trial, however it came."""
@@ -161,6 +196,15 @@ def decoded(space: Space, point: Mapping[str, Any]) -> dict[str, Any]:
     spreads = {name: space[name] for name in point}
     return {
         name: spread.values[point[name]] if isinstance(spread, Choice) else point[name]
+        for name, spread in spreads.items()
+    }
+
+
+def encoded(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The point of Optuna's at which these hyperparameters are."""
+    spreads = {name: space[name] for name in settings}
+    return {
+        name: place_of(spread, settings[name]) if isinstance(spread, Choice) else settings[name]
         for name, spread in spreads.items()
     }
 

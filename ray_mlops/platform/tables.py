@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from ray_mlops.contract import Run, Schema, Table
+from ray_mlops.contract import ImageSchema, ImageTable, Run, Schema, Snapshot, Table
 from ray_mlops.errors import DataError, StorageError
 from ray_mlops.platform import files
 from ray_mlops.platform.content import canonical, content_hash, content_id
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import ray.data
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table as IcebergTable
-    from pyiceberg.table.snapshots import Snapshot
+    from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
 _MASK = (1 << 64) - 1
 
@@ -45,22 +45,45 @@ def write(
     With `append` the snapshot also holds the rows of the table's current snapshot. Raises `DataError` when there are
     no rows and `StorageError` when the run root cannot be written; in both cases no snapshot is made.
     """
-    folder = files.join(run.root, "tables", *name.split("."), "data")
-    parts = dataset.map_batches(partial(write_part, folder=folder), batch_size=None, batch_format="pyarrow")
-    entries, rows = [], 0
-    for entry in parts.iter_rows():
-        entries.append(entry)
-        rows += entry["rows"]
-        run.progress(rows, 0, "rows")
-    return commit(entries, name, run, data=data, sources=sources or {}, append=append)
+    snapshot = commit(_write_parts(dataset, name, run), name, run, sources=sources or {}, append=append)
+    return Table(**dict(snapshot), data=data)
 
 
 def write_arrow(
     table: pa.Table, name: str, run: Run, *, data: Schema, sources: Mapping[str, str] | None = None
 ) -> Table:
     """Commit an in-memory table as one snapshot; the same rows get the same id as through `write`."""
-    folder = files.join(run.root, "tables", *name.split("."), "data")
-    return commit(write_part(table, folder).to_pylist(), name, run, data=data, sources=sources or {})
+    entries = write_part(table, _folder(name, run)).to_pylist()
+    return Table(**dict(commit(entries, name, run, sources=sources or {})), data=data)
+
+
+def write_images(
+    rows: "ray.data.Dataset | pa.Table",
+    name: str,
+    run: Run,
+    *,
+    data: ImageSchema,
+    sources: Mapping[str, str] | None = None,
+    append: bool = False,
+) -> ImageTable:
+    """Commit a table of images, a plan for Ray or rows in memory, as `write` and `write_arrow` do."""
+    here = isinstance(rows, pa.Table)
+    entries = write_part(rows, _folder(name, run)).to_pylist() if here else _write_parts(rows, name, run)
+    return ImageTable(**dict(commit(entries, name, run, sources=sources or {}, append=append)), data=data)
+
+
+def _write_parts(dataset: "ray.data.Dataset", name: str, run: Run) -> list[dict[str, Any]]:
+    write = partial(write_part, folder=_folder(name, run))
+    entries, rows = [], 0
+    for entry in dataset.map_batches(write, batch_size=None, batch_format="pyarrow").iter_rows():
+        entries.append(entry)
+        rows += entry["rows"]
+        run.progress(rows, 0, "rows")
+    return entries
+
+
+def _folder(name: str, run: Run) -> str:
+    return files.join(run.root, "tables", *name.split("."), "data")
 
 
 def write_part(batch: pa.Table, folder: str) -> pa.Table:
@@ -95,11 +118,10 @@ def commit(
     name: str,
     run: Run,
     *,
-    data: Schema,
     sources: Mapping[str, str],
     append: bool = False,
-) -> Table:
-    """Commit written parts as one Iceberg snapshot and return the table that names it."""
+) -> Snapshot:
+    """Commit written parts as one Iceberg snapshot."""
     parts = sorted((entry for entry in entries if entry["rows"]), key=lambda entry: entry["path"])
     if not parts:
         raise DataError(f"table {name} would have no rows. Check that the source is not empty.")
@@ -118,7 +140,7 @@ def commit(
         properties = {"ray-mlops.id": snapshot, "ray-mlops.rows": str(rows), "ray-mlops.hash": f"{digest:016x}"}
         properties |= {"ray-mlops.run": run.fingerprint}
         number = _commit(iceberg, [part["path"] for part in parts], properties, append=append)
-    return Table(
+    return Snapshot(
         uri=run.uri,
         fingerprint=run.fingerprint,
         name=name,
@@ -127,7 +149,6 @@ def commit(
         iceberg_snapshot=number,
         rows=rows,
         columns=tuple(schema.names),
-        data=data,
         sources=dict(sources),
     )
 
@@ -139,7 +160,7 @@ def _find(iceberg: "IcebergTable", snapshot: str) -> int | None:
     return None
 
 
-def _committed_by(iceberg: "IcebergTable", run: Run) -> "Snapshot | None":
+def _committed_by(iceberg: "IcebergTable", run: Run) -> "IcebergSnapshot | None":
     for known in iceberg.metadata.snapshots:
         if known.summary and known.summary.additional_properties.get("ray-mlops.run") == run.fingerprint:
             return known
@@ -220,7 +241,7 @@ def _endpoint() -> dict[str, str]:
     return {"s3.endpoint": endpoint} if endpoint else {}
 
 
-def paths(table: Table) -> list[str]:
+def paths(table: Snapshot) -> list[str]:
     """The Parquet files of a snapshot, sorted by name; raises `StorageError` when the snapshot is gone."""
     from pyiceberg.table import StaticTable
 
@@ -233,7 +254,7 @@ def paths(table: Table) -> list[str]:
     return sorted(task.file.file_path for task in tasks)
 
 
-def load(table: Table, columns: list[str] | None = None, filter: pads.Expression | None = None) -> pa.Table:
+def load(table: Snapshot, columns: list[str] | None = None, filter: pads.Expression | None = None) -> pa.Table:
     """The rows of a snapshot in this process, without Ray; in no particular order."""
     found = paths(table)
     filesystem, _ = files.filesystem(found[0])
@@ -242,7 +263,7 @@ def load(table: Table, columns: list[str] | None = None, filter: pads.Expression
     return data.to_table(columns=columns or list(table.columns), filter=filter)
 
 
-def read(table: Table, columns: list[str] | None = None) -> "ray.data.Dataset":
+def read(table: Snapshot, columns: list[str] | None = None) -> "ray.data.Dataset":
     """The rows of a snapshot as a Ray data set: one task a part, reading `columns` of it."""
     import ray.data
 

@@ -4,6 +4,7 @@ Each function takes plain rows and gives a mapping for `page.Chart`; width follo
 `percent` writes the values as percentages.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -100,6 +101,41 @@ def intervals(rows: Sequence[Row], *, name: str, value: str, low: str, high: str
         },
     ]
     return _spec(rows, height=BAR_HEIGHT * max(len(rows), 1)) | {"encoding": encoding, "layer": layers}
+
+
+def matrix(rows: Sequence[Row], *, down: str, across: str, value: str, shade: str) -> Spec:
+    """A square for each pair `(down, across)`: the darker, the higher `shade` (0 to 1); `value` is written inside."""
+    names = {"type": "nominal", "scale": {"padding": 0}}
+    order = _order(rows, down)
+    short = all(len(str(name)) <= 4 for name in order)
+    axis = {"labelLimit": 110, "ticks": False, "labelAngle": 0 if short else -40}
+    encoding = {
+        "y": {**_field(down), **names, "sort": order, "title": down, "axis": {"labelLimit": 110, "ticks": False}},
+        "x": {**_field(across), **names, "sort": order, "title": across, "axis": axis},
+        "tooltip": _tooltips((down, across, value, shade)),
+    }
+    colour = {"scale": {"domain": [0, 1], "scheme": "blues"}, "legend": None}
+    squares = {"mark": {"type": "rect"}, "encoding": {"color": {**_field(shade), "type": "quantitative", **colour}}}
+    light = {"condition": {"test": f"datum[{json.dumps(shade)}] > 0.5", "value": "white"}, "value": "#1d2733"}
+    words = {"mark": {"type": "text", "fontSize": 11}, "encoding": {"text": _field(value), "color": light}}
+    size = max(HEIGHT, min(34 * len(order), 900))
+    return _spec(rows, height=size) | {"encoding": encoding, "layer": [squares, words]}
+
+
+def parallel(rows: Sequence[Row], *, axis: str, height: str, line: str, shade: str) -> Spec:
+    """Parallel coordinates: one line for each value of `line` over upright axes, at `height` (0 to 1) on each `axis`.
+
+    The darker a line, the higher its `shade`; a row's `value` is what the pointer shows.
+    """
+    across = {**_field(axis), "type": "nominal", "title": None, "sort": _order(rows, axis)}
+    encoding = {
+        "x": {**across, "axis": {"labelAngle": 0, "grid": True, "domain": False, "labelOverlap": True}},
+        "y": {**_number(height), "axis": None, "scale": {"domain": [0, 1]}},
+        "detail": {**_field(line), "type": "nominal"},
+        "color": {**_number(shade), "scale": {"scheme": "blues", "zero": False}},
+        "tooltip": _tooltips((line, axis, "value", shade)),
+    }
+    return _spec(rows) | {"mark": {"type": "line", "strokeWidth": 1.6, "point": True}, "encoding": encoding}
 
 
 def _spec(rows: Sequence[Row], height: int = HEIGHT) -> Spec:

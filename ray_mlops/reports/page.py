@@ -5,6 +5,7 @@ A page is a value made of sections of blocks; `render` turns it into HTML. Every
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,7 +89,29 @@ class Chart:
         return [row for row in found if isinstance(row, Mapping)] if isinstance(found, Sequence) else []
 
 
-Block = Text | Facts | Rows | Chart
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with the words below it, which also stand for it where it cannot be seen."""
+
+    png: bytes
+    words: str
+    tone: Literal["plain", "good", "bad"] = "plain"
+
+    @property
+    def address(self) -> str:
+        """The picture inside an address, so that the page needs no further file."""
+        return f"data:image/png;base64,{b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small pictures side by side."""
+
+    pictures: Sequence[Picture]
+    caption: str = ""
+
+
+Block = Text | Facts | Rows | Chart | Pictures
 
 
 @dataclass(frozen=True)

@@ -54,15 +54,29 @@ def _facts(records: Sequence[Record], made: Mapping[str, Artifact]) -> Block:
         "Time": seconds(sum(record["seconds"] for record in records if record["status"] == "done"))
     }
     if profile := made.get("analyse"):
-        facts |= {"Events": profile["rows"], "Prevalence": percent(profile["positives"] / max(profile["rows"], 1), 3)}
+        facts |= _counted(profile)
     if metrics := made.get("evaluate", {}).get("metrics"):
-        names = {"average_precision": "Average precision", "roc_auc": "ROC AUC"}
-        facts |= {words: metrics[name] for name, words in names.items() if name in metrics}
+        facts |= {words: metrics[name] for name, words in HEADLINES.items() if name in metrics}
     if version := made.get("register"):
         facts["Model"] = f"{version['name']} {version['version']}"
     if endpoint := made.get("deploy"):
         facts["Endpoint"] = Link(endpoint["name"], endpoint["url"])
     return Facts(facts)
+
+
+HEADLINES = {
+    "average_precision": "Average precision",
+    "roc_auc": "ROC AUC",
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+}
+
+
+def _counted(profile: Artifact) -> Mapping[str, Any]:
+    """How much there is to learn from, in either family."""
+    if "classes" in profile:
+        return {"Images": profile["rows"], "Classes": len(profile["classes"])}
+    return {"Events": profile["rows"], "Prevalence": percent(profile["positives"] / max(profile["rows"], 1), 3)}
 
 
 # ---- stages --------------------------------------------------------------------------------------------------------
@@ -105,12 +119,18 @@ def _summary(artifact: Artifact, stage: str) -> str:
 SUMMARIES: Mapping[str, Callable[[Artifact], str]] = {
     "ingest": lambda made: f"{made['name']}, snapshot {made['snapshot'][:12]}",
     "clean": lambda made: f"{made['quarantined']:,} of {made['rows_in']:,} rows quarantined",
-    "analyse": lambda made: f"{made['positives']:,} positives",
+    "analyse": lambda made: (
+        f"{len(made['classes'])} classes" if "classes" in made else f"{made['positives']:,} positives"
+    ),
     "decide": lambda made: made["verdict"],
-    "features": lambda made: f"{len(made['names'])} features",
+    "features": lambda made: (
+        " x ".join(map(str, made["shape"])) if "shape" in made else f"{len(made['names'])} features"
+    ),
     "tune": lambda made: f"{made['trials']} trials, best {shown(made['value'])}",
-    "train": lambda made: f"{made['algorithm'].get('kind', '')}, {made['workers']} workers",
-    "evaluate": lambda made: f"AP {shown(made['metrics'].get('average_precision'))}",
+    "train": lambda made: f"{made['algorithm'].get('kind', '')}, {made['workers']} worker{'s' * (made['workers'] > 1)}",
+    "evaluate": lambda made: next(
+        (f"{words} {shown(made['metrics'][name])}" for name, words in HEADLINES.items() if name in made["metrics"]), ""
+    ),
     "register": lambda made: f"{made['name']} {made['version']} ({', '.join(made['aliases']) or 'no alias'})",
     "deploy": lambda made: made["url"],
     "monitor": lambda made: f"{made['status']}, {made['requests']:,} requests",
@@ -128,7 +148,12 @@ def _data(made: Mapping[str, Artifact]) -> Iterable[Block]:
         yield Rows(("source", "identity"), [*sources.items()])
     if reasons := cleaned["reasons"]:
         yield Rows(("reason for quarantine", "rows"), [*reasons.items()])
-    if split := made.get("features"):
+    split = made.get("features", {})
+    if "labelled" in split:
+        parts = split["labelled"]
+        rows = [(name, *(counts[name] for counts in parts.values())) for name in split["classes"]]
+        yield Rows(("class", *parts), rows, "The split")
+    elif split:
         rows = [
             (name, interval["start"][:16], interval["end"][:16], split["rows"].get(name), split["positives"].get(name))
             for name, interval in split["intervals"].items()
@@ -152,16 +177,39 @@ def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
     if trained := made.get("train"):
         settings = [(name, shown(value)) for name, value in trained["algorithm"].items()]
         yield Rows(("setting", "value"), settings, "The algorithm")
+        yield from _performance(trained.get("performance", {}))
     if evaluation := made.get("evaluate"):
         yield Rows(("metric", "value"), [*evaluation["metrics"].items()], "On the test rows")
-        yield Rows(("decision", "from score"), [*evaluation["thresholds"].items()], "Chosen on validation rows")
+        if thresholds := evaluation["thresholds"]:
+            yield Rows(("decision", "from score"), [*thresholds.items()], "Chosen on validation rows")
     if version := made.get("register"):
         yield Facts({"Name": version["name"], "Version": version["version"], "Digest": version["digest"]})
 
 
+def _performance(figures: Mapping[str, float]) -> Iterable[Block]:
+    """What the fit took; runs of before it was measured have nothing to show."""
+    rows = [(words, shown(figures[name])) for name, words in PERFORMANCE.items() if name in figures]
+    if rows:
+        yield Rows(("measure", "value"), rows, "What the fit took")
+
+
+PERFORMANCE = {
+    "samples_per_second": "Rows a second, all workers",
+    "start_up_s": "Start-up, s",
+    "fit_s": "Fit, s",
+    "data_wait_s": "Waiting for data, s",
+    "compute_s": "Computing, s",
+    "memory_mb": "Memory, MB",
+    "device_mb": "Memory of the GPU, MB",
+    "worker_seconds_per_1000": "Worker seconds per 1,000 rows",
+    "cost_per_1000": "Cost per 1,000 rows",
+}
+
+
 def _service(made: Mapping[str, Artifact]) -> Iterable[Block]:
     if endpoint := made.get("deploy"):
-        yield Facts({"Score": f"POST {endpoint['url']}/score", "Documentation": _docs(endpoint["url"])})
+        route = endpoint.get("route", "score")
+        yield Facts({route.capitalize(): f"POST {endpoint['url']}/{route}", "Documentation": _docs(endpoint["url"])})
     yield from (Text(alarm, "bad") for alarm in made.get("monitor", {}).get("alarms", ()))
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from pydantic import Field
 
-from ray_mlops.contract import Frozen
+from ray_mlops.contract import Endpoint, Frozen
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files, runtime
 from ray_mlops.serving import probe
-from ray_mlops.serving.replica import Replica, Settings, health
+from ray_mlops.serving.replica import Answering, Replica, health
 
 HOST = "127.0.0.1"
 
@@ -57,8 +57,10 @@ def opening(port: int) -> Iterator[None]:
             raise
 
 
-def start(settings: Settings, scale: Scale, *, port: int, seconds: float = 120.0) -> str:
+def start(settings: Answering, scale: Scale, *, port: int, seconds: float = 120.0, replica: type = Replica) -> str:
     """Start an endpoint, or roll it over to new settings, and wait until it answers; returns its URL.
+
+    `replica` is the class that answers, made with the settings as JSON.
 
     Raises `EndpointError` when the port is taken, or when no replica is ready within `seconds`; replicas of an earlier
     version live on.
@@ -67,7 +69,7 @@ def start(settings: Settings, scale: Scale, *, port: int, seconds: float = 120.0
 
     _open_port(port)
     known, name = _applications(), settings.name
-    app = _deployment(scale).bind(settings.model_dump(mode="json"))
+    app = _deployment(scale, replica).bind(settings.model_dump(mode="json"))
     target = serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())
     try:
         serve.run_many([target], wait_for_applications_running=False)
@@ -106,7 +108,12 @@ def local_folder(root: str, name: str) -> str:
     return str(Path(runtime.home()) / "endpoints" / key / name)
 
 
-def _deployment(scale: Scale) -> Any:
+def remember(endpoint: Endpoint, root: str) -> None:
+    """Record below a run root what was deployed, for `stages.deploy.live_endpoint`."""
+    files.write_json(files.join(root, "endpoints", endpoint.name, "endpoint.json"), endpoint.model_dump(mode="json"))
+
+
+def _deployment(scale: Scale, replica: type) -> Any:
     from ray import serve
 
     autoscaling = {
@@ -127,7 +134,7 @@ def _deployment(scale: Scale) -> Any:
         max_constructor_retry_count=2,
         max_surge_percent=100,  # old replicas answer until the new ones do
     )
-    return decorate(serve.ingress()(Replica))
+    return decorate(serve.ingress()(replica))
 
 
 def _open_port(port: int) -> None:

@@ -31,18 +31,20 @@ def wait(url: str, expected: Mapping[str, Any], *, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def ask(url: str, transaction: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
-    """The answer of `url`/score to one transaction; raises `EndpointError` with what came back instead."""
+def ask(url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score") -> Mapping[str, Any]:
+    """The answer of `url`/`route` to one request in JSON; raises `EndpointError` with what came back instead."""
     request = urllib.request.Request(
-        f"{url}/score", json.dumps(transaction).encode(), {"content-type": "application/json"}
+        f"{url}/{route}", json.dumps(content).encode(), {"content-type": "application/json"}
     )
     try:
         with _DIRECT.open(request, timeout=seconds) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
-        raise EndpointError(f"{url}/score refuses {dict(transaction)}: {error.read().decode()[:500]}") from error
+        raise EndpointError(
+            f"{url}/{route} refuses {str(dict(content))[:500]}: {error.read().decode()[:500]}"
+        ) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise EndpointError(f"{url}/score does not answer: {error}") from error
+        raise EndpointError(f"{url}/{route} does not answer: {error}") from error
 
 
 def _health(url: str) -> Mapping[str, Any]:

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-class Settings(Frozen):
-    """All that a replica needs to know."""
+class Answering(Frozen):
+    """Which version answers under which name, and where it logs what it answered."""
 
     name: str
     bundle: str
     digest: str
     version: str
-    store: str
     capture: str
+
+
+class Settings(Answering):
+    """All that a replica needs to know."""
+
+    store: str
     limits: Limits
 
 
@@ -58,7 +63,7 @@ class Replica:
         )
 
 
-def health(settings: Settings) -> dict[str, Any]:
+def health(settings: Answering) -> dict[str, Any]:
     """What `GET /health` tells: enough to know whether this is the endpoint one deployed."""
     pinned = {"version": settings.version, "digest": settings.digest}
     return {"status": "ok", "endpoint": settings.name, **pinned, "log": log_id(settings.capture)}

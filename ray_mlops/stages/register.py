@@ -4,58 +4,30 @@ A model that misses a gate leaves nothing behind. The bundle holds content only;
 file `<digest>.origin.json` beside it, so that the same model has the same digest in every run root.
 """
 
-import difflib
-import importlib.metadata
 import json
-import math
-import platform
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow.compute
 
 from ray_mlops import algorithms
-from ray_mlops.contract import Algorithm, Decision, Evaluation, Features, Frozen, ModelVersion, Run, Table, Trained
-from ray_mlops.errors import ConfigError, GateError
+from ray_mlops.contract import Algorithm, Decision, Evaluation, Features, ModelVersion, Run, Table, Trained
 from ray_mlops.fraud import predictor
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.monitoring.sketches import Baseline
-from ray_mlops.platform import files, store, tables
+from ray_mlops.platform import files, tables
+from ray_mlops.platform.admission import Gate, RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
-from ray_mlops.platform.registry import Registry, Version, open_registry
+from ray_mlops.platform.provenance import made_by
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
-_PACKAGES = ("ray", "numpy", "pyarrow", "xgboost-cpu", "lightgbm", "scikit-learn", "torch")
+__all__ = ["Gate", "RegisterConfig", "check", "fill", "lineage", "run"]
 _MOST_BASELINE_ROWS = 2_000_000
 _CODE = ("ray_mlops.stages.features", "ray_mlops.stages.train", "ray_mlops.fraud.predictor")
-
-
-class Gate(Frozen):
-    """The legal range of a metric, ends included."""
-
-    minimum: float = -math.inf
-    maximum: float = math.inf
-
-
-class RegisterConfig(Frozen):
-    """Under which name, and when.
-
-    `gates` are by metric of the evaluation: a number is a minimum. `promote` says when a new version becomes champion:
-    `first` only while there is none, `better` also when its `gain` over the champion is above 0, `never` by hand only.
-    The gain is a metric taken on the same rows for both; `gain_over_champion_low` asks for a significant one.
-    """
-
-    name: str = "fraud"
-    gates: Mapping[str, float | Gate] = {}
-    promote: Literal["first", "better", "never"] = "better"
-    gain: str = "gain_over_champion"
 
 
 def run(
@@ -86,32 +58,9 @@ def run(
         run.progress(1, 2, "bundle")
         bundle = Bundle.write(folder, files.join(run.root, "bundles"))
     files.write_json(origin(bundle.uri), {"history": features.history.model_dump(mode="json")})
-    registry = open_registry(run)
-    version = registry.register(config.name, bundle, metrics=evaluation.metrics, run=run.id, reason=f"run {run.id}")
-    version = _promoted(config, registry, version)
+    version = enter(config, run, bundle, evaluation.metrics)
     run.progress(2, 2, "bundle")
-    return ModelVersion(
-        uri=version.uri,
-        fingerprint=run.fingerprint,
-        name=version.name,
-        version=version.version,
-        digest=version.digest,
-        aliases=version.aliases,
-    )
-
-
-def check(config: RegisterConfig, metrics: Mapping[str, float]) -> None:
-    """Raise `GateError` naming metric, value and limit of each gate missed, `ConfigError` for a gate on no metric."""
-    for name in (*config.gates, config.gain):
-        if name not in metrics:
-            near = difflib.get_close_matches(name, metrics, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(metrics))}"
-            raise ConfigError(f"register: {name!r} is no metric of the evaluation; {hint}")
-    missed = [text for name, gate in config.gates.items() if (text := _miss(name, metrics[name], gate))]
-    if missed:
-        raise GateError(
-            f"model {config.name!r} is not registered: {'; '.join(missed)}. Improve the model, or change register.gates."
-        )
+    return version
 
 
 def fill(
@@ -154,9 +103,7 @@ def lineage(run: Run, features: Features, trained: Trained) -> dict[str, Any]:
         "rows": dict(features.rows),
         "positives": dict(features.positives),
         "algorithm": dict(trained.algorithm),
-        "code": {module: store.code_hash(module) for module in _CODE},
-        "git": _git_commit(),
-        "environment": {"python": platform.python_version(), **_versions()},
+        **made_by(_CODE),
     }
 
 
@@ -182,49 +129,6 @@ def _example(history: Table, definition: FeatureDefinition) -> dict[str, Any]:
     last = rows.slice(rows.num_rows - 1).to_pylist()[0]
     last = {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in last.items()}
     return {name: value for name, value in last.items() if value is not None}
-
-
-def _promoted(config: RegisterConfig, registry: Registry, version: Version) -> Version:
-    """The version after the automatic promotion; one that a person has judged already is left alone."""
-    if config.promote == "never" or version.approval != "pending":
-        return version
-    champion = registry.champion(config.name)
-    if champion is None:
-        return registry.promote(config.name, version.version, "there was no champion")
-    gain = version.metrics[config.gain]
-    if config.promote == "first" or not gain > 0:
-        return version
-    reason = f"{config.gain} is {gain:.4g} against version {champion.version}"
-    return registry.promote(config.name, version.version, reason)
-
-
-def _miss(name: str, value: float, gate: float | Gate) -> str:
-    limits = gate if isinstance(gate, Gate) else Gate(minimum=gate)
-    if limits.minimum <= value <= limits.maximum:
-        return ""
-    if value > limits.maximum:
-        return f"{name} is {value:.4g}, above its limit {limits.maximum:g}"
-    limit = limits.minimum if math.isfinite(limits.minimum) else limits.maximum
-    return f"{name} is {value:.4g}, below its limit {limit:g}"
-
-
-def _git_commit() -> str:
-    """The commit of the working folder, when it is a git repository."""
-    git = shutil.which("git")
-    if git is None:
-        return ""
-    asked = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() if asked.returncode == 0 else ""
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # an optional library that this model cannot have used
-            continue
-    return found
 
 
 def _write(folder: str, name: str, value: Any) -> None:

@@ -1,56 +1,73 @@
 """train: fit an algorithm with Ray Train, on one worker or many, on CPUs or GPUs, with the same code."""
 
-import os
-import signal
+import math
+import resource
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ray_mlops.algorithms import describe, with_settings
-from ray_mlops.algorithms.worker import PROGRESS, validation_metrics
-from ray_mlops.contract import Algorithm, Backend, Data, Decision, Features, Frozen, Run, Trained, Trials
-from ray_mlops.errors import ConfigError, TrainingError
-from ray_mlops.platform import files
-from ray_mlops.platform.parts import Source
+from ray_mlops.algorithms.worker import validation_metrics
+from ray_mlops.contract import Algorithm, Backend, Data, Decision, Features, Frozen, ImageFeatures, Run, Trained, Trials
+from ray_mlops.platform import files, fleet, ray_worker
 from ray_mlops.platform.permission import require_model
+from ray_mlops.platform.ray_worker import RayWorker
 from ray_mlops.platform.user_code import by_value
+from ray_mlops.vision.parts import AnySource, source_of
 
 MODEL = "model"
-_TRAIN = "train"
-_PROGRESS = "progress.json"
 _GPU_BACKENDS: tuple[Backend, ...] = ("torch", "xgboost")
 
 
+def _legal_span(workers: int | tuple[int, int]) -> int | tuple[int, int]:
+    low, high = workers if isinstance(workers, tuple) else (workers, workers)
+    if not 1 <= low <= high:
+        raise ValueError("a number of workers, or the least and the most of them, such as [2,8]")
+    return workers
+
+
 class TrainConfig(Frozen):
-    """Where to fit: `workers` processes, each with a share of the training rows.
+    """Where to fit: `workers` processes, each with a share of the training rows; with two numbers, as many between them
+    as the cluster has room for, more or fewer when that changes.
 
     `gpu` `auto` gives every worker a GPU when the cluster has enough of them and the algorithm's library can use one.
     `cpus_per_worker` reserves that many CPUs and uses as many threads; without it a worker reserves at most one, so
     that it can always start, and uses its share of the cores of its node. `retries` is how often workers that died are
     replaced, going on from the last checkpoint; `start_minutes` how long to wait until the cluster has room for them.
-    On one worker a checkpoint is kept every `checkpoint_seconds`, on several at each report.
+    A checkpoint is kept every `checkpoint_seconds`, which costs about 0.2 s, and when a node is about to be taken away;
+    the best `checkpoints` stay beside the model. `resize_seconds` is how often an elastic fit looks for more room.
+    `stream` reads the training rows through Ray Data instead of into memory. `cost_per_hour` is the price of a worker,
+    for the record.
     """
 
-    workers: int = Field(default=1, ge=1)
+    workers: Annotated[int | tuple[int, int], AfterValidator(_legal_span)] = 1
     gpu: bool | Literal["auto"] = "auto"
     cpus_per_worker: float | None = Field(default=None, gt=0)
     retries: int = Field(default=2, ge=0)
     start_minutes: int = Field(default=10, ge=1)
-    checkpoint_seconds: float = Field(default=5.0, ge=0)
+    checkpoint_seconds: float = Field(default=20.0, ge=0)
+    checkpoints: int = Field(default=0, ge=0)
+    resize_seconds: float = Field(default=60.0, ge=0)
+    stream: bool = False
+    cost_per_hour: float | None = Field(default=None, ge=0)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The least and the most workers."""
+        return self.workers if isinstance(self.workers, tuple) else (self.workers, self.workers)
 
 
 def run(
     config: TrainConfig,
     run: Run,
     *,
-    features: Features,
+    features: Features | ImageFeatures,
     decision: Decision,
     algorithm: Algorithm,
     trials: Trials | None = None,
@@ -62,211 +79,149 @@ def run(
     """
     require_model(decision, run)
     chosen = with_settings(algorithm, trials.best if trials else {})
-    job = _Job(algorithm=chosen, source=Source.of(features), seed=run.seed, uri=run.uri, config=config)
-    with by_value(chosen), _watched(run):
-        metrics = _fit(job, run)
+    rows = features.rows["train"]
+    job = _Job(chosen, source_of(features), run.seed, run.uri, config, rows=rows, started=time.time())
+    with by_value(chosen), fleet.watched(run):
+        outcome, kept = _fit(job, run)
     return Trained(
         uri=run.uri,
         fingerprint=run.fingerprint,
         algorithm=describe(chosen),
-        metrics=metrics,
-        workers=config.workers,
-        rows=features.rows["train"],
+        metrics=outcome.metrics,
+        workers=outcome.workers,
+        rows=rows,
+        performance=outcome.performance,
+        checkpoints=kept,
     )
 
 
 def placement(config: TrainConfig, backend: Backend, cluster: Mapping[str, float]) -> dict[str, Any]:
     """The arguments of Ray's `ScalingConfig` for a cluster with these resources in all."""
-    gpus = int(cluster.get("GPU", 0))
-    wanted = backend in _GPU_BACKENDS and gpus >= config.workers if config.gpu == "auto" else config.gpu
-    cpus = config.cpus_per_worker or min(1.0, cluster.get("CPU", 1.0) / config.workers)
+    least, most = config.span
+    gpus, cores = int(cluster.get("GPU", 0)), cluster.get("CPU", 1.0)
+    wanted = backend in _GPU_BACKENDS and gpus >= least if config.gpu == "auto" else config.gpu
+    room = max(cores - 1, cores / 2) if config.stream else cores  # Ray Data needs a core, or the workers wait for ever
+    cpus = config.cpus_per_worker or min(1.0, room / (most if config.stream else least))
     resources = {"CPU": cpus, **({"GPU": 1.0} if wanted else {})}
-    return {"num_workers": config.workers, "use_gpu": bool(wanted), "resources_per_worker": resources}
+    return {
+        "num_workers": config.workers,
+        "use_gpu": bool(wanted),
+        "resources_per_worker": resources,
+        "elastic_resize_monitor_interval_s": config.resize_seconds,
+    }
 
 
 @dataclass(frozen=True)
 class _Job:
-    """All that a worker has to be told."""
+    """All that a worker has to be told; `rows` are the training rows, `started` is when the stage began (Unix time)."""
 
     algorithm: Algorithm
-    source: Source
+    source: AnySource
     seed: int
     uri: str
     config: TrainConfig
+    rows: int
+    started: float
 
 
-def _fit(job: _Job, run: Run) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Outcome:
+    """What rank 0 gives back."""
+
+    metrics: dict[str, float]
+    performance: dict[str, float]
+    workers: int
+
+
+def _fit(job: _Job, run: Run) -> tuple[_Outcome, dict[str, float]]:
     import ray
-    from ray import train
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    # A report waits for the controller's next look at its workers, by default 2 s.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    filesystem, path = files.filesystem(run.uri)
-    place = placement(job.config, job.algorithm.backend, ray.cluster_resources())
-    trainer = DataParallelTrainer(
+    config = job.config
+    alone = config.span == (1, 1)
+    return fleet.fit(
         _work,
-        train_loop_config={"job": job},
-        scaling_config=train.ScalingConfig(**place),
-        backend_config=_backend(job.algorithm.backend) if job.config.workers > 1 else None,
-        run_config=train.RunConfig(
-            name=_TRAIN,  # the same name in the same folder: Ray goes on from the checkpoint of a killed attempt
-            storage_path=path,
-            storage_filesystem=filesystem,
-            checkpoint_config=train.CheckpointConfig(num_to_keep=1),
-            failure_config=train.FailureConfig(
-                max_failures=job.config.retries,
-                controller_failure_limit=job.config.start_minutes - 1,  # an attempt to start lasts a minute
-            ),
-        ),
+        {"job": job},
+        run,
+        place=placement(config, job.algorithm.backend, ray.cluster_resources()),
+        backend=None if alone else fleet.backend_config(job.algorithm.backend),
+        endurance=fleet.Endurance(config.retries, config.start_minutes, config.checkpoints),
+        data=_streamed(job),
     )
-    try:
-        with _interruptible():
-            metrics = trainer.fit().return_value
-    except train.TrainingFailedError as error:
-        raise TrainingError(_reason(error, place)) from error
-    assert metrics is not None
-    files.remove(files.join(run.uri, _TRAIN))
-    return metrics
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C be an interrupt: Ray takes the signal over, stops its workers, calls `sys.exit`, and keeps it for good."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        raise KeyboardInterrupt from None
-    finally:
-        signal.signal(signal.SIGINT, handler)
+def _streamed(job: _Job) -> Mapping[str, Any]:
+    if not job.config.stream:
+        return {}
+    from ray_mlops.platform import streams
 
-
-def _backend(backend: Backend) -> Any:
-    """What connects the workers. Only what is needed is imported: each of these modules costs seconds."""
-    if backend == "torch":
-        from ray.train.torch import TorchConfig
-
-        return TorchConfig()
-    if backend == "xgboost":
-        from ray.train.xgboost import XGBoostConfig
-
-        return XGBoostConfig()
-    if backend == "lightgbm":
-        from ray.train.lightgbm.config import LightGBMConfig
-
-        return LightGBMConfig()
-    raise ConfigError("the algorithm has backend 'none', so its workers could not meet: use --train.workers 1")
-
-
-def _reason(error: Exception, place: Mapping[str, Any]) -> str:
-    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    if not failures:
-        return f"cannot start {place['num_workers']} workers with {place['resources_per_worker']} each: {error}"
-    rank, first = min(failures.items(), key=lambda item: item[0])
-    lines = [line for line in str(first).splitlines() if line.strip()]
-    return f"the fit failed on worker {rank} of {place['num_workers']}: {lines[-1].strip() if lines else first!r}"
+    return streams.arguments(job.source, "train")
 
 
 # ---- on the workers --------------------------------------------------------------------------------------------------
 
 
-def _work(loop: dict[str, Any]) -> dict[str, float]:
-    """Fit on this worker's share; rank 0 stores the model and returns the validation metrics."""
+def _work(loop: dict[str, Any]) -> _Outcome | None:
+    """Fit on this worker's share; rank 0 stores the model and gives the outcome."""
     import ray.train
 
     job: _Job = loop["job"]
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
-    data = Data(job.source.read("train", rank, size), job.source.read("validation"), job.source.names)
     checkpoint = ray.train.get_checkpoint()
     with checkpoint.as_directory() if checkpoint else nullcontext() as resume:
-        worker = _RayWorker(
+        worker = RayWorker(
             rank=rank,
             size=size,
-            device=_device(),
-            threads=_threads(job.config, context.get_local_world_size()),
+            device=ray_worker.device(),
+            threads=ray_worker.threads(job.config.cpus_per_worker, context.get_local_world_size()),
             seed=job.seed,
-            network=_network(job.algorithm.backend, size),
+            network=ray_worker.network(job.algorithm.backend, size),
             resume=resume,
-            job=job,
+            uri=job.uri,
+            checkpoint_seconds=job.config.checkpoint_seconds,
+            keep_judged=job.config.checkpoints > 0,
         )
+        data = _data(job, rank, size)
+        begun = time.time()
         model = job.algorithm.fit(data, worker)
+        fitted = time.time() - begun
     if rank:
-        return {}
+        return None
     with tempfile.TemporaryDirectory() as folder:
         model.save(folder)
         files.upload(folder, files.join(job.uri, MODEL))
     features, labels = data.validation.arrays()
-    return validation_metrics(labels, np.asarray(model.predict(features)))
+    metrics = validation_metrics(labels, np.asarray(model.predict(features)))
+    return _Outcome(metrics, performance(job, worker, begun - job.started, fitted), size)
 
 
-def _device() -> str:
-    import ray
+def _data(job: _Job, rank: int, size: int) -> Data:
+    import ray.train
 
-    if not ray.get_gpu_ids():
-        return "cpu"
-    from ray.train.torch import get_device
+    if not job.config.stream:
+        return Data(job.source.read("train", rank, size), job.source.read("validation"), job.source.names)
+    from ray_mlops.platform.streams import StreamedPart
 
-    return str(get_device())
-
-
-def _threads(config: TrainConfig, neighbours: int) -> int:
-    return max(1, int(config.cpus_per_worker or (os.cpu_count() or 1) // neighbours))
+    share = StreamedPart(ray.train.get_dataset_shard("train"), math.ceil(job.rows / size))
+    return Data(share, job.source.read("validation"), job.source.names)
 
 
-def _network(backend: Backend, size: int) -> Mapping[str, Any]:
-    if backend != "lightgbm" or size == 1:
-        return {}
-    from ray.train.lightgbm import get_network_params
+def performance(job: _Job, worker: RayWorker, start_s: float, fit_s: float) -> dict[str, float]:
+    """What the fit took, of the attempt that came to its end.
 
-    return get_network_params()
-
-
-@dataclass
-class _RayWorker:
-    """The `Worker` of the contract, on Ray Train."""
-
-    rank: int
-    size: int
-    device: str
-    threads: int
-    seed: int
-    network: Mapping[str, Any]
-    resume: str | None
-    job: _Job
-    reported: float = field(default_factory=time.monotonic)
-
-    def report(self, metrics: Mapping[str, float], checkpoint: str | None = None) -> None:
-        """Tell the driver how far the fit is, and keep the checkpoint."""
-        import ray.train
-
-        if self.rank == 0 and PROGRESS in metrics:
-            files.write_json(files.join(self.job.uri, _PROGRESS), {PROGRESS: metrics[PROGRESS]})
-        # A report takes up to 0.2 s. On several workers all have to make it, and none knows the clock of the others.
-        if self.size > 1 or time.monotonic() - self.reported >= self.job.config.checkpoint_seconds:
-            kept = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
-            ray.train.report(dict(metrics), checkpoint=kept)
-            self.reported = time.monotonic()
+    `start_up_s` from the begin of the stage to the fit; `data_wait_s` and `compute_s` and `samples_per_second` (of all
+    workers) as the algorithm measured them, else as one pass over the rows; `memory_mb` the most that rank 0 used,
+    `device_mb` the same on its GPU; and what a thousand samples cost in worker seconds and, where a price is known,
+    in money.
+    """
+    told = {name: worker.figures[name] for name in _MEASURED if name in worker.figures}
+    figures = {"data_wait_s": 0.0, "compute_s": fit_s, "samples_per_second": job.rows / max(fit_s, 1e-9)} | told
+    seconds = 1000 * worker.size / max(figures["samples_per_second"], 1e-9)
+    figures |= {"start_up_s": start_s, "fit_s": fit_s, "worker_seconds_per_1000": seconds}
+    figures["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if job.config.cost_per_hour is not None:
+        figures["cost_per_1000"] = seconds / 3600 * job.config.cost_per_hour
+    return figures
 
 
-@contextmanager
-def _watched(run: Run) -> Iterator[None]:
-    """Pass the progress that rank 0 writes down on to the terminal: a file needs no further process, a queue does."""
-    over = threading.Event()
-    path = files.join(run.uri, _PROGRESS)
-
-    def watch() -> None:
-        while not over.wait(timeout=0.5):
-            if files.exists(path):
-                run.progress(round(100 * files.read_json(path)[PROGRESS]), 100, "%")
-
-    files.remove(path)
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-        files.remove(path)
+_MEASURED = ("samples_per_second", "data_wait_s", "compute_s", "device_mb")

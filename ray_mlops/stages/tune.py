@@ -2,100 +2,140 @@
 
 import json
 import os
-import time
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from ray_mlops.algorithms import describe, with_settings
-from ray_mlops.algorithms.worker import LocalWorker, validation_metrics
-from ray_mlops.contract import Algorithm, Data, Decision, Features, Frozen, Run, Trials
-from ray_mlops.errors import TrainingError
-from ray_mlops.platform import files
+from ray_mlops.algorithms.trial import TrialWorker, attempt
+from ray_mlops.contract import Algorithm, Data, Decision, Features, Frozen, ImageFeatures, Run, Trials
+from ray_mlops.errors import ConfigError, TrainingError
+from ray_mlops.platform import files, studies
 from ray_mlops.platform.halving import Halving
-from ray_mlops.platform.parts import ArrayPart, Source
+from ray_mlops.platform.parts import ArrayPart
 from ray_mlops.platform.permission import require_model
 from ray_mlops.platform.user_code import by_value
+from ray_mlops.reports.page import render
+from ray_mlops.reports.tune_page import tune_page
+from ray_mlops.vision.parts import AnySource, ImageSource, source_of
 
 if TYPE_CHECKING:
-    from ray_mlops.platform.search import Record
+    from ray_mlops.platform.search import Board, Record
 
 LOG = "trials.jsonl"
-_TUNE = "tune"
+_TUNE, _POPULATION = "tune", "population"
 
 
 class TuneConfig(Frozen):
     """How long to search, and how.
 
     `trials` and `minutes` are budgets; 0 trials keep the algorithm as it is. `search` is Optuna's Parzen estimator or
-    random; `scheduler` `asha` stops trials that fall behind after `grace`, `grace * factor` ... of their reports (a
-    boosting or network fit reports about ten times). `generation` trials are suggested together: with more, more cores
-    are busy at once; it is fixed here, not taken from the cluster, so that the search is the same on every cluster.
-    `max_rows` thins the training rows a trial sees, evenly in time.
+    random; `metric` `auto` is average precision, or accuracy where there are classes. `scheduler` `asha` stops trials
+    that fall behind after `grace`, `grace * factor` ... of their reports (a boosting or network fit reports about ten
+    times). `pbt` is population based training: `trials` members, which all fit for `grace` reports a turn, whereupon the
+    worst quarter goes on from the best with hyperparameters that are moved a little; the outcome are the last ones of the
+    winner. `generation` trials are suggested together: with more, more cores are busy at once; it is fixed here, not
+    taken from the cluster, so that the search is the same on every cluster. `warm_start` tries what earlier searches of
+    the recipe found first. `max_rows` thins the training rows a trial sees, evenly in time.
     """
 
     trials: int = Field(default=8, ge=0)
     minutes: float = Field(default=30.0, gt=0)
-    metric: Literal["average_precision", "roc_auc"] = "average_precision"
+    metric: Literal["auto", "average_precision", "roc_auc", "accuracy"] = "auto"
     search: Literal["optuna", "random"] = "optuna"
-    scheduler: Literal["asha", "none"] = "asha"
+    scheduler: Literal["asha", "pbt", "none"] = "asha"
     grace: int = Field(default=3, ge=1)
     factor: int = Field(default=3, ge=2)
     generation: int = Field(default=4, ge=1)
+    warm_start: bool = False
     max_rows: int = Field(default=1_000_000, ge=1)
 
 
-def run(config: TuneConfig, run: Run, *, features: Features, decision: Decision, algorithm: Algorithm) -> Trials:
+def run(
+    config: TuneConfig, run: Run, *, features: Features | ImageFeatures, decision: Decision, algorithm: Algorithm
+) -> Trials:
     """The best hyperparameters found; the same ones for the same seed, on any cluster and after any interruption.
 
-    Only a budget of minutes that runs out makes the result depend on the speed of the machine. With 0 trials `best` is
-    empty and `value` 0. Raises `DecisionError` when the decision is against a model and `TrainingError` when no trial
-    came to a value.
+    Only a budget of minutes that runs out makes the result depend on the speed of the machine, and only a warm start on
+    what was searched before. With 0 trials `best` is empty and `value` 0. Raises `DecisionError` when the decision is
+    against a model, `ConfigError` when a population has nothing to vary, and `TrainingError` when no trial came to a
+    value.
     """
     require_model(decision, run)
     if config.trials == 0:
         return Trials(
             uri=run.uri, fingerprint=run.fingerprint, algorithm=algorithm.kind, best={}, value=0.0, trials=0, log=""
         )
-    records = _search(config, run, algorithm, source=Source.of(features))
-    log = files.join(run.uri, LOG)
-    files.write_text(log, "".join(json.dumps(_line(record, algorithm)) + "\n" for record in records))
+    source = source_of(features)
+    records = _search(config, run, algorithm, source=source)
+    log, report = files.join(run.uri, LOG), files.join(run.uri, "report.html")
+    lines = [_line(record, algorithm) for record in records]
+    files.write_text(log, "".join(json.dumps(line) + "\n" for line in lines))
+    files.write_text(report, render(tune_page(lines, _metric(config, source), subtitle=f"{run.recipe}, run {run.id}")))
     best = _best(records, config)
+    value = best.curve[-1] if best.value is None else best.value
+    found = _searched(best, algorithm)
+    studies.note(run, algorithm.kind, found, value=value)
     return Trials(
         uri=run.uri,
         fingerprint=run.fingerprint,
         algorithm=algorithm.kind,
-        best=_searched(best, algorithm),
-        value=best.curve[-1] if best.value is None else best.value,
+        best=found,
+        value=value,
         trials=len(records),
         log=log,
+        report=report,
     )
 
 
-def _search(config: TuneConfig, run: Run, algorithm: Algorithm, *, source: Source) -> "list[Record]":
-    from ray_mlops.platform.search import Board, HalvingScheduler, OptunaGenerations, sampler, silence
+def _search(config: TuneConfig, run: Run, algorithm: Algorithm, *, source: AnySource) -> "list[Record]":
+    from ray_mlops.platform.search import Board, HalvingScheduler, silence
 
     silence()
     space = algorithm.space()
+    together = config.scheduler == "pbt"
     total = config.trials if space else 1
     halving = Halving(config.grace if config.scheduler == "asha" else None, config.factor)
-    board = Board(run.uri, halving, total, run.progress)
-    suggestions = OptunaGenerations(
-        board, space, sampler(config.search, run.seed, config.generation), config.generation, _slots()
-    )
+    board = Board(run.uri, halving, 0 if together else total, run.progress, run.show)
+    suggested = _population(config, run, algorithm, board) if together else _suggestions(config, run, algorithm, board)
     with by_value(algorithm):
         _tune(
             _trainable(config, run, algorithm, source=source, replays=board.journal()),
             run,
-            num_samples=total,
-            search_alg=suggestions,
+            num_samples=-1 if together else total,
+            search_alg=suggested,
             scheduler=HalvingScheduler(board),
             time_budget_s=config.minutes * 60,
             reuse_actors=True,  # a process costs about a second to start
         )
+    files.remove(files.join(run.uri, _POPULATION))
     return board.judged()
+
+
+def _suggestions(config: TuneConfig, run: Run, algorithm: Algorithm, board: "Board") -> Any:
+    from ray_mlops.platform.search import OptunaGenerations, sampler
+
+    space, size = algorithm.space(), config.generation
+    known = studies.earlier(run, algorithm.kind, space, count=max(1, size - 1)) if config.warm_start else []
+    return OptunaGenerations(board, space, sampler(config.search, run.seed, size), size, _slots(), known)
+
+
+def _population(config: TuneConfig, run: Run, algorithm: Algorithm, board: "Board") -> Any:
+    from ray_mlops.platform.population import Population, members
+    from ray_mlops.platform.search import sampler
+
+    space = algorithm.space()
+    if not any(spread.live for spread in space.values()):
+        raise ConfigError(
+            f"{algorithm.kind} has no hyperparameter that may change during a fit (live=True in space()), so a population "
+            "has nothing to vary: use --tune.scheduler asha"
+        )
+    own = {name: getattr(algorithm, name) for name in space}
+    first = members(space, sampler("random", run.seed, config.trials), config.trials)
+    return Population(board, space, own, first, seed=run.seed, slots=_slots())
 
 
 def _tune(trainable: Any, run: Run, **settings: Any) -> None:
@@ -124,70 +164,79 @@ def _slots() -> int:
     return max(1, min(cpus, os.cpu_count() or 1) if nodes == 1 else cpus)
 
 
-def _trainable(config: TuneConfig, run: Run, algorithm: Algorithm, *, source: Source, replays: dict[str, Any]) -> Any:
+def _trainable(
+    config: TuneConfig, run: Run, algorithm: Algorithm, *, source: AnySource, replays: dict[str, Any]
+) -> Any:
     import ray
     from ray import tune
 
     # A task reads the rows into the object store, once for all trials and without a copy in this process.
     parts = ray.remote(_parts).options(num_returns=2).remote(source, config.max_rows)
-    common = {"parts": parts, "names": source.names, "seed": run.seed, "metric": config.metric}
+    common = {"parts": parts, "names": source.names, "seed": run.seed, "metric": _metric(config, source)}
+    if config.scheduler == "pbt":
+        common |= {"turn": config.grace, "checkpoints": files.join(run.uri, _POPULATION)}
     return tune.with_resources(
         tune.with_parameters(_fit, algorithm=algorithm, replays=replays, common=common), {"cpu": 1}
     )
 
 
-def _parts(source: Source, max_rows: int) -> tuple[ArrayPart, ArrayPart]:
+def _metric(config: TuneConfig, source: AnySource) -> str:
+    if config.metric != "auto":
+        return config.metric
+    return "accuracy" if isinstance(source, ImageSource) else "average_precision"
+
+
+def _parts(source: AnySource, max_rows: int) -> tuple[ArrayPart, ArrayPart]:
     train = source.read("train")
     rows = len(train.labels)
     kept = np.arange(min(rows, max_rows)) * rows // min(rows, max_rows)
     return ArrayPart(train.features[kept], train.labels[kept]), source.read("validation")
 
 
-@dataclass
-class _TrialWorker(LocalWorker):
-    """One trial's worker: passes the metric on to Tune, which ends the trial inside `report` when it is to stop."""
-
-    metric: str = ""
-    started: float = field(default_factory=time.monotonic)
-
-    def report(self, metrics: Any, checkpoint: str | None = None) -> None:
-        if self.metric in metrics:
-            super().report(metrics)
-            _tell(metrics[self.metric], report=len(self.reports), seconds=time.monotonic() - self.started)
-
-
 def _fit(trial: dict[str, Any], *, algorithm: Algorithm, replays: dict[str, Any], common: dict[str, Any]) -> None:
     """One trial, in a process that it shares with others: fit and judge, or replay what was noted of it before."""
     import ray
 
-    if earlier := replays.get(trial["settings"]):
-        for report, value in enumerate(earlier["curve"], start=1):
-            _tell(value, report=report, seconds=earlier["seconds"])
-        if earlier["value"] is not None:
-            _tell(earlier["value"], final=True, seconds=earlier["seconds"])
+    if earlier := replays.get(trial["key"]):
+        _replay(earlier)
         return
-    worker = _TrialWorker(seed=common["seed"], threads=1, metric=common["metric"])
     train, validation = ray.get(list(common["parts"]))
-    try:
-        candidate = with_settings(algorithm, json.loads(trial["settings"]))
-        model = candidate.fit(Data(train, validation, common["names"]), worker)
-        features, labels = validation.arrays()
-        value = validation_metrics(labels, np.asarray(model.predict(features)))[common["metric"]]
-    except Exception as error:  # noqa: BLE001 - one setting that cannot be fitted does not end the search
-        _tell(0.0, seconds=time.monotonic() - worker.started, error=f"{type(error).__name__}: {error}")
-    else:
-        _tell(value, final=True, seconds=time.monotonic() - worker.started)
+    kept = common.get("checkpoints", "")
+    parent = None if trial["parent"] is None else files.join(kept, str(trial["parent"]))
+    with files.localised(parent) if parent else nullcontext() as resume:
+        worker = TrialWorker(
+            seed=common["seed"],
+            threads=1,  # as many trials run at once as there are cores
+            resume=resume,
+            metric=common["metric"],
+            tell=_tell,
+            turn=common.get("turn", 0),
+            before=trial["before"],
+            keep=partial(files.upload, uri=files.join(kept, str(trial["number"]))) if kept else None,
+        )
+        settings = json.loads(trial["settings"])
+        attempt(lambda: with_settings(algorithm, settings), Data(train, validation, common["names"]), worker)
 
 
-def _tell(value: float, *, seconds: float, report: int = 0, final: bool = False, error: str = "") -> None:
+def _replay(earlier: dict[str, Any]) -> None:
+    for report, value in enumerate(earlier["curve"], start=1):
+        _tell(value, report=report, seconds=earlier["seconds"])
+    if earlier["value"] is not None:
+        _tell(earlier["value"], final=True, over=earlier["over"], seconds=earlier["seconds"])
+
+
+def _tell(
+    value: float, *, seconds: float, report: int = 0, final: bool = False, over: bool = True, error: str = ""
+) -> None:
     from ray import tune
 
-    tune.report({"value": value, "report": report, "final": final, "error": error, "seconds": seconds})
+    told = {"value": value, "report": report, "final": final, "over": over, "error": error, "seconds": seconds}
+    tune.report(told)
 
 
 def _best(records: "list[Record]", config: TuneConfig) -> "Record":
     """The trial with the highest value, the earlier one of equals; out of time, the one that had come furthest."""
-    complete = [record for record in records if record.value is not None]
+    complete = [record for record in records if record.value is not None and record.over]
     if complete:
         return max(complete, key=lambda record: (record.value, -record.number))
     begun = [record for record in records if record.curve and not record.error]
@@ -213,4 +262,5 @@ def _line(record: "Record", algorithm: Algorithm) -> dict[str, Any]:
         "curve": record.curve,
         "seconds": round(record.seconds, 3),
         "error": record.error,
+        "parent": record.parent,
     }

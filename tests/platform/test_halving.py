@@ -57,7 +57,7 @@ def test_a_verdict_stays_open_until_earlier_trials_have_come_as_far() -> None:
     halving.record(first, 1, 0.5)
     halving.record(first, 2, 0.5)
     assert halving.stopped_after(second) == 2
-    assert halving.running == 2
+    assert len(halving.running) == 2
 
 
 def test_a_trial_that_ended_early_is_no_rival_later() -> None:

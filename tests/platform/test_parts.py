@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ray_mlops.contract import Column, Features, Interval, Run, Schema
+from ray_mlops.contract import Column, Features, Interval, Run, Schema, Table
 from ray_mlops.errors import DataError
 from ray_mlops.platform import tables
 from ray_mlops.platform.parts import ArrayPart, Source
@@ -45,7 +45,7 @@ def features(root: Path, files: int = 3) -> Features:
     table, step = rows(), -(-ROWS // files)
     folder = f"{root}/tables/test/features/data"
     entries = [tables.write_part(table.slice(start, step), folder).to_pylist()[0] for start in range(0, ROWS, step)]
-    made = tables.commit(entries, "test.features", run, data=SCHEMA, sources={})
+    made = Table(**dict(tables.commit(entries, "test.features", run, sources={})), data=SCHEMA)
     year = Interval(start=datetime(1970, 1, 1, tzinfo=UTC), end=datetime(1971, 1, 1, tzinfo=UTC))
     counts = {split: sum(value == split for value in table["split"].to_pylist()) for split in ("train", "validation")}
     return Features(

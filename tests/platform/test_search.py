@@ -40,7 +40,7 @@ def searched(folder: Path, *, slots: int, seed: int, total: int = 12, kind: str 
         name = luck.choice(list(running))
         settings, done = running[name]
         final = done == REPORTS
-        result = {"value": value_of(settings, min(done + 1, REPORTS)), "report": done + 1, "final": final}
+        result = {"value": value_of(settings, min(done + 1, REPORTS)), "report": done + 1, "final": final, "over": True}
         stop = board.record(name, {**result, "seconds": 1.0, "error": ""})
         running[name] = (settings, done + 1)
         if stop or final:
@@ -76,6 +76,30 @@ def test_the_journal_holds_what_has_ended(tmp_path: Path) -> None:
     for record in records:
         noted = journal[json.dumps(record.settings, sort_keys=True)]
         assert noted["curve"][: len(record.curve)] == pytest.approx(record.curve)
+
+
+def test_what_earlier_searches_found_is_tried_after_the_algorithm_as_it_is(tmp_path: Path) -> None:
+    known = [{"rate": 0.2, "depth": 5, "shape": (16, 8)}, {"rate": 0.01, "depth": 9, "shape": (8,)}]
+    board = Board(str(tmp_path), Halving(), 4, lambda *told: None)
+    found = OptunaGenerations(board, SPACE, sampler("optuna", 7, 4), 4, 4, known)
+    asked = [json.loads(found.suggest(f"t{number}")["settings"]) for number in range(4)]  # type: ignore[index]
+    assert asked[0] == {}
+    assert asked[1:3] == [{**settings, "shape": list(settings["shape"])} for settings in known]
+    assert asked[3] not in asked[:3]
+
+
+def test_the_table_of_the_trials_is_shown_as_they_report(tmp_path: Path) -> None:
+    shown: list[list[tuple[str, ...]]] = []
+    board = Board(str(tmp_path), Halving(), 2, lambda *told: None, lambda columns, rows: shown.append(list(rows)))
+    board.start("one", {"rate": 0.1})
+    result = {"value": 0.5, "report": 1, "final": False, "over": True, "seconds": 0.1, "error": ""}
+    board.record("one", result)
+    board.record("one", {**result, "final": True})
+    board.end("one", died=False)
+    assert [[row[:4] for row in rows] for rows in shown] == [
+        [("0", "running", "1", "0.5000")],
+        [("0", "ended", "1", "0.5000")],
+    ]
 
 
 def test_failed_and_dead_trials_are_tried_again(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ RECORDS = [
         intervals={"train": {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"}},
     ),
     record("tune", trials=5, value=0.61),
-    record("train", algorithm={"kind": "xgboost", "depth": 6}, workers=1, rows=500),
+    record(
+        "train", algorithm={"kind": "xgboost", "depth": 6}, workers=1, rows=500,
+        performance={"samples_per_second": 43210.0, "start_up_s": 1.5},
+    ),
     record(
         "evaluate", metrics={"average_precision": 0.61, "roc_auc": 0.87}, thresholds={"block": 0.9},
         report=report("evaluate"),
@@ -51,7 +54,7 @@ def test_a_whole_run_is_told():
     for words in (
         "A model is worth having.", "boosting saves &lt;more&gt; than the rule", "watch the cards", "10 of 1,000 rows",
         "0.61", "fraud 3", "http://127.0.0.1:8000/fraud/docs", "feature amount: PSI 0.50 is above 0.26",
-        "scenario alone gives the label away", "amount: below minimum", "xgboost", "25 s",
+        "scenario alone gives the label away", "amount: below minimum", "xgboost", "25 s", "43,210", "Start-up, s",
     ):  # fmt: skip
         assert words in html
     assert 'href="../../artifacts/evaluate/abc/report.html"' in html

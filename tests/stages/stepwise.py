@@ -27,7 +27,7 @@ class Stepwise(Frozen):
     backend: ClassVar[Backend] = "none"
 
     def space(self) -> Space:
-        return {"rate": Uniform(low=0.01, high=2.0, log=True)}
+        return {"rate": Uniform(low=0.01, high=2.0, log=True, live=True)}
 
     def fit(self, data: Data, worker: Worker) -> "StepwiseModel":
         features, labels = data.train.arrays()

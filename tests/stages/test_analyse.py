@@ -68,7 +68,7 @@ def stored(rows: pa.Table, cuts: list[int], root: Path, data: Schema = SCHEMA) -
         for start, end in pairwise(bounds)
         for entry in tables.write_part(rows.slice(start, end - start), folder).to_pylist()
     ]
-    return tables.commit(entries, "test.events", run, data=data, sources={})
+    return Table(**dict(tables.commit(entries, "test.events", run, sources={})), data=data)
 
 
 def analysed(table: Table, root: Path) -> tuple[Profile, dict]:

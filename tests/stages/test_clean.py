@@ -60,7 +60,9 @@ def put(rows: pa.Table, run: Run, name: str = "fraud.transactions", parts: int =
         tables.write_part(rows.slice(start, size), files.join(run.root, "parts"))
         for start in range(0, rows.num_rows, size)
     ]
-    return tables.commit(pa.concat_tables(pieces).to_pylist(), name, run, data=TRANSACTIONS, sources={"here": "x"})
+    return Table(
+        **dict(tables.commit(pa.concat_tables(pieces).to_pylist(), name, run, sources={"here": "x"})), data=TRANSACTIONS
+    )
 
 
 def quarantined(table: CleanTable) -> pa.Table:

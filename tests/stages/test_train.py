@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from ray_mlops.algorithms import describe, restore
 from ray_mlops.algorithms.boosting import LightGBM, XGBoost
 from ray_mlops.algorithms.mlp import MLP
 from ray_mlops.algorithms.worker import LocalWorker, validation_metrics
-from ray_mlops.contract import Algorithm, Data, Decision, Features, Run, Trained, Trials
+from ray_mlops.contract import Algorithm, Data, Decision, Features, Trained, Trials
 from ray_mlops.errors import ConfigError, DataError, DecisionError, TrainingError
 from ray_mlops.platform.parts import Source
 from ray_mlops.stages import features as features_stage
@@ -18,6 +19,7 @@ from ray_mlops.stages import train
 from ray_mlops.stages.train import TrainConfig, placement
 from tests.own_algorithm import LargeAmounts
 from tests.planted import FEATURES, a_run, by_many_causes, clean_table, events
+from tests.stages.row_noter import RowNoter
 from tests.stages.stepwise import Stepwise, steps
 
 YES = Decision(uri="", fingerprint="d", verdict="use_ml", reasons=("it pays",))
@@ -105,16 +107,52 @@ def test_a_failed_attempt_says_why_and_the_next_goes_on_from_its_checkpoint(made
     assert 0 < again[0] <= 5
 
 
-def test_progress_is_passed_on(made: Features, tmp_path: Path) -> None:
-    told: list[tuple[int, int, str]] = []
-    run = a_run(tmp_path, "train")
-    watched = Run(**{**vars(run), "progress": lambda *step: told.append(step)})
-    with train._watched(watched):
-        (tmp_path / "runs" / "train").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "runs" / "train" / "progress.json").write_text('{"progress": 0.4}')
-        while not told:
-            pass
-    assert set(told) == {(40, 100, "%")}
+def test_the_best_checkpoints_stay_beside_the_model(made: Features, tmp_path: Path) -> None:
+    algorithm = Stepwise(diary=str(tmp_path))
+    result = trained(made, tmp_path, algorithm, TrainConfig(checkpoints=2))
+    kept = {Path(folder).name: score for folder, score in result.checkpoints.items()}
+    assert list(kept) == ["0", "1"]
+    assert kept["0"] >= kept["1"]
+    curve = []
+    for done in range(1, 13):
+        model = Stepwise(steps=done, diary=str(tmp_path)).fit(data_of(made), LocalWorker())
+        features, labels = data_of(made).train.arrays()
+        curve.append(float(np.corrcoef(labels, model.predict(features))[0, 1]))
+    assert list(kept.values()) == pytest.approx(sorted(curve, reverse=True)[:2])
+    best = algorithm.load(next(iter(result.checkpoints)))
+    assert best.done == 1 + int(np.argmax(curve))
+
+
+def test_what_a_fit_took_is_recorded(made: Features, tmp_path: Path) -> None:
+    took = trained(made, tmp_path, XGBoost(rounds=20), TrainConfig(cost_per_hour=3.6)).performance
+    assert took["start_up_s"] > 0
+    assert took["fit_s"] == took["compute_s"] > took["data_wait_s"] == 0
+    assert took["samples_per_second"] * took["fit_s"] == pytest.approx(made.rows["train"])
+    assert took["worker_seconds_per_1000"] == pytest.approx(1000 / took["samples_per_second"])
+    assert took["cost_per_1000"] == pytest.approx(took["worker_seconds_per_1000"] / 1000)
+    assert took["memory_mb"] > 50
+
+
+def test_an_elastic_fit_takes_the_workers_there_is_room_for(made: Features, tmp_path: Path) -> None:
+    result = trained(made, tmp_path, MLP(hidden=(16,), epochs=4), TrainConfig(workers=(1, 2)))
+    assert result.workers in (1, 2)
+    plain = MLP(hidden=(16,), epochs=4).fit(data_of(made), LocalWorker(seed=3))
+    batch, labels = data_of(made).validation.arrays()
+    assert result.metrics == pytest.approx(validation_metrics(labels, plain.predict(batch)), abs=0.03)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_brings_every_row_once_an_epoch(workers: int, made: Features, tmp_path: Path) -> None:
+    trained(made, tmp_path, RowNoter(diary=str(tmp_path)), TrainConfig(workers=workers, stream=True))
+    whole = data_of(made).train.arrays()[0]
+    for epoch in range(2):
+        shares = [np.load(tmp_path / f"{epoch}-{rank}.npy") for rank in range(workers)]
+        assert all(len(share) for share in shares)
+        assert in_order(np.concatenate(shares)) == in_order(whole)
+
+
+def in_order(rows: np.ndarray) -> list[tuple[float, ...]]:
+    return sorted(map(tuple, np.nan_to_num(rows, nan=-1.0).tolist()))
 
 
 def test_nothing_starts_against_the_decision(made: Features, tmp_path: Path) -> None:
@@ -145,6 +183,10 @@ def test_workers_that_cannot_meet_are_refused(made: Features, tmp_path: Path) ->
         (TrainConfig(gpu=False), "torch", {"CPU": 4, "GPU": 8}, False, 1.0),
         (TrainConfig(workers=8), "xgboost", {"CPU": 4}, False, 0.5),
         (TrainConfig(workers=2, cpus_per_worker=16), "xgboost", {"CPU": 64}, False, 16),
+        (TrainConfig(workers=(1, 4)), "torch", {"CPU": 4}, False, 1.0),
+        (TrainConfig(workers=(2, 8)), "torch", {"CPU": 4, "GPU": 2}, True, 1.0),
+        (TrainConfig(workers=2, stream=True), "torch", {"CPU": 2}, False, 0.5),
+        (TrainConfig(workers=(1, 4), stream=True), "torch", {"CPU": 4}, False, 0.75),
     ],
 )
 def test_gpus_are_used_where_there_are_enough_of_them(
@@ -154,3 +196,9 @@ def test_gpus_are_used_where_there_are_enough_of_them(
     assert found["num_workers"] == config.workers
     assert found["use_gpu"] is gpu
     assert found["resources_per_worker"] == {"CPU": cpus, **({"GPU": 1.0} if gpu else {})}
+
+
+@pytest.mark.parametrize("workers", [0, (0, 2), (3, 2)])
+def test_a_span_of_workers_begins_with_one_and_does_not_run_backwards(workers: Any) -> None:
+    with pytest.raises(ValidationError, match="the least and the most of them"):
+        TrainConfig(workers=workers)

@@ -9,11 +9,13 @@ import pytest
 
 from ray_mlops.algorithms.boosting import XGBoost
 from ray_mlops.contract import Decision, Features, Run, Trials
-from ray_mlops.errors import DecisionError, TrainingError
+from ray_mlops.errors import ConfigError, DecisionError, TrainingError
+from ray_mlops.platform.parts import Source
 from ray_mlops.platform.search import Record
 from ray_mlops.stages import features as features_stage
 from ray_mlops.stages import tune
 from ray_mlops.stages.tune import TuneConfig
+from tests.own_algorithm import LargeAmounts
 from tests.planted import FEATURES, a_run, by_many_causes, clean_table, events
 from tests.stages.stepwise import Stepwise, steps
 
@@ -48,7 +50,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_the_same(made: Features, tmp_
     assert {line["status"] for line in lines} == {"complete", "stopped"}
     best = max((line for line in lines if line["value"] is not None), key=lambda line: line["value"])
     assert (first.best, first.value, first.trials) == (best["settings"], best["value"], 6)
-    assert sorted(path.name for path in Path(first.uri).iterdir()) == ["trials", "trials.jsonl"]
+    assert sorted(path.name for path in Path(first.uri).iterdir()) == ["report.html", "trials", "trials.jsonl"]
 
     # What a kill leaves behind: the journal of the trials that had ended, here all but two, and half a Tune folder.
     for number in (2, 5):
@@ -73,6 +75,35 @@ def test_a_boosting_search_ends_not_below_the_algorithm_as_it_is(made: Features,
     assert trials.value == max(line["value"] for line in lines) >= lines[0]["value"]
     assert set(trials.best) == set(algorithm.space())
     assert len(lines[0]["curve"]) == 10
+
+
+def test_a_population_fits_turn_by_turn_and_no_step_twice(made: Features, tmp_path: Path) -> None:
+    config = TuneConfig(trials=4, scheduler="pbt", grace=5)  # Stepwise reports 12 times: turns of 5, 5 and 2
+    algorithm = Stepwise(diary=str(tmp_path))
+    first = tuned(made, tmp_path, algorithm, config)
+    lines = log(first)
+    assert [line["status"] for line in lines] == ["paused"] * 8 + ["complete"] * 4
+    assert [len(line["curve"]) for line in lines] == [5] * 4 + [10] * 4 + [12] * 4
+    assert first.value == max(line["value"] for line in lines[8:])
+    moved = [line for line in lines[4:] if line["settings"] != lines[line["parent"]]["settings"]]
+    assert len(moved) == 2
+    assert len(steps(tmp_path)) == 4 * 12
+    assert not (Path(first.uri) / "population").exists()
+
+
+def test_a_population_needs_something_that_may_change(made: Features, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="large_amounts has no hyperparameter that may change during a fit"):
+        tuned(made, tmp_path, LargeAmounts(), TuneConfig(trials=4, scheduler="pbt"))
+
+
+def test_a_warm_start_tries_first_what_an_earlier_search_found(made: Features, tmp_path: Path) -> None:
+    algorithm = Stepwise(diary=str(tmp_path))
+    first = tuned(made, tmp_path, algorithm)
+    run = Run(**{**vars(a_run(tmp_path, "second", seed=9)), "recipe": "test"})
+    config = TuneConfig(trials=3, scheduler="none", search="random", warm_start=True)
+    second = tune.run(config, run, features=made, decision=YES, algorithm=algorithm)
+    assert [line["settings"] for line in log(second)][1] == first.best
+    assert second.value >= first.value
 
 
 def test_a_search_without_a_single_value_says_why(made: Features, tmp_path: Path) -> None:
@@ -115,7 +146,7 @@ def test_the_earlier_of_equals_wins_and_out_of_time_the_one_that_came_furthest()
 
 
 def test_training_rows_are_thinned_evenly_in_time(made: Features) -> None:
-    source = tune.Source.of(made)
+    source = Source.of(made)
     whole, validation = tune._parts(source, 1_000_000)
     thinned, same = tune._parts(source, 1000)
     assert len(whole.labels) == made.rows["train"]

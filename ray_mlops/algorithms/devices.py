@@ -1,0 +1,78 @@
+"""What a device computes fast, and batches on their way to it."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_AHEAD = 3
+_END = None
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """The number format of a precision; `auto` is bf16 where the device has instructions for it, fp32 elsewhere.
+
+    Without such instructions a CPU emulates bf16, ten times slower than fp32.
+    """
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if precision != "auto":
+        return named[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    found = torch.cpu.get_capabilities()
+    return torch.bfloat16 if found.get("amx_bf16") or found.get("avx512_bf16") else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Compute in `dtype` where that is safe; in fp32 everywhere when that is the type."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def moved(batches: Iterable[tuple[np.ndarray, np.ndarray]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as tensors on the device; for a GPU they are pinned and on their way while the one before is computed."""
+    if device.type != "cuda":
+        for images, labels in batches:
+            yield torch.from_numpy(images), torch.from_numpy(labels)
+        return
+    for images, labels in _ahead(batches):
+        yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def _ahead(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pinned batches, made by a thread that stays a few ahead; what it raises is raised here."""
+    waiting: queue.Queue[Any] = queue.Queue(_AHEAD)
+    over = threading.Event()
+
+    def work() -> None:
+        try:
+            for images, labels in batches:
+                pinned = torch.from_numpy(images).pin_memory(), torch.from_numpy(labels).pin_memory()
+                if not _put(waiting, pinned, over):
+                    return
+            _put(waiting, _END, over)
+        except Exception as error:  # noqa: BLE001 - raised again by the one who waits
+            _put(waiting, error, over)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while (found := waiting.get()) is not _END:
+            if isinstance(found, Exception):
+                raise found
+            yield found
+    finally:
+        over.set()
+
+
+def _put(waiting: "queue.Queue[Any]", value: Any, over: threading.Event) -> bool:
+    while not over.is_set():
+        try:
+            waiting.put(value, timeout=0.5)
+        except queue.Full:
+            continue
+        return True
+    return False

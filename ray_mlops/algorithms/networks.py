@@ -1,0 +1,176 @@
+"""The networks of the image classifier: a small residual one of ours, torchvision's by name, a user's own module.
+
+All of torch is loaded with this module, so it is imported only where a network is built.
+"""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ray_mlops.errors import ConfigError
+
+SMALL_RESIDUAL = "small_residual"
+
+
+class SmallResidual(nn.Module):
+    """A residual network for pictures of 8 to 64 pixels: the first width is the stem, each other one halves the size.
+
+    Every other stage, from the last one back, has a residual block. The head sees the largest value of each channel.
+    """
+
+    def __init__(self, channels: int, classes: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        stages: list[nn.Module] = [_convolution(channels, widths[0])]
+        for stage in range(1, len(widths)):
+            stages += [_convolution(widths[stage - 1], widths[stage]), nn.MaxPool2d(2, ceil_mode=True)]
+            if (len(widths) - 1 - stage) % 2 == 0:
+                stages.append(_Residual(widths[stage]))
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(rows, classes)` of normalised pictures `(rows, channels, height, width)`."""
+        return self.head(self.stages(images).amax(dim=(2, 3)))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(_convolution(width, width), _convolution(width, width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values + self.block(values)
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class Graph(nn.Module):
+    """A network read from a graph, which was written in evaluation and knows nothing else."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of normalised pictures."""
+        return self.graph(images)
+
+    def train(self, mode: bool = True) -> "Graph":
+        """Nothing to change."""
+        return self
+
+
+def known(name: str) -> bool:
+    """Whether there is such a network, ours or a classification model of torchvision."""
+    if name == SMALL_RESIDUAL:
+        return True
+    from torchvision import models  # seconds, so only for its own networks
+
+    return name in models.list_models(module=models)
+
+
+def build(name: str, shape: tuple[int, int, int], classes: int, widths: tuple[int, ...]) -> nn.Module:
+    """A fresh network for pictures of `shape` (height, width, channels) with `classes` outputs."""
+    height, _, channels = shape
+    if name == SMALL_RESIDUAL:
+        return SmallResidual(channels, classes, widths)
+    from torchvision import models
+
+    special: dict[str, Any] = {"image_size": height} if name.startswith("vit_") else {}
+    if name in ("googlenet", "inception_v3"):
+        special = {"aux_logits": False, "init_weights": True}
+    network = models.get_model(name, weights=None, num_classes=classes, **special)
+    if channels != 3:
+        _adapt(network, channels)
+    return network
+
+
+def _adapt(network: nn.Module, channels: int) -> None:
+    """Let the first convolution take `channels` instead of three."""
+    name, first = next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
+    fresh = nn.Conv2d(
+        channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
+    )
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, fresh)
+
+
+def head_of(network: nn.Module) -> str:
+    """The name of the last layer with weights, which turns features into classes."""
+    weighted = [name for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    if not weighted:
+        raise ConfigError("the network has neither a linear nor a convolution layer: there is no head to train")
+    return weighted[-1]
+
+
+def load_weights(network: nn.Module, path: str) -> None:
+    """Take weights from a local `.safetensors` or `.pth` file; the head may differ in its classes and stays fresh.
+
+    A first convolution for colour is summed over its channels for grey pictures. Raises `ConfigError` when anything
+    else does not fit.
+    """
+    given = _read_weights(path)
+    own, head, fitting = network.state_dict(), head_of(network), {}
+    for name, value in own.items():
+        found = given.get(name)
+        if found is not None and found.ndim == 4 and value.shape[1] == 1 and found.shape[1] == 3:
+            found = found.sum(dim=1, keepdim=True)
+        if found is not None and found.shape == value.shape:
+            fitting[name] = found
+    missing = [name for name in own if name not in fitting and not name.startswith(f"{head}.")]
+    if missing:
+        raise ConfigError(
+            f"the weights in {path} do not fit the network: {_named(missing)} is missing or of other shape"
+        )
+    network.load_state_dict({**own, **fitting})
+
+
+def _named(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _read_weights(path: str) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise ConfigError(f"there is no file of weights {path}: give a local .safetensors or .pth file")
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(f"{path} does not hold weights alone (a state_dict of tensors): {error}") from error
+    found = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ConfigError(f"{path} does not hold weights alone: save module.state_dict()")
+    return {name.removeprefix("module."): value for name, value in found.items()}
+
+
+def fresh_copy(module: nn.Module, images: Tensor, classes: int) -> nn.Module:
+    """A copy of a user's module, so that each fit starts from the weights it brings; checked on two pictures."""
+    network = copy.deepcopy(module).float()
+    with torch.no_grad():
+        logits = logits_of(network.eval()(images))
+    if tuple(logits.shape) != (len(images), classes):
+        raise ConfigError(
+            f"the module {type(module).__name__} gives {tuple(logits.shape)} for {len(images)} pictures "
+            f"{tuple(images.shape[1:])} (channels, height, width); {classes} classes need ({len(images)}, {classes})"
+        )
+    return network.train()
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits of a network that may return more than them."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def size_of(network: nn.Module) -> int:
+    """How many parameters a network has."""
+    return sum(math.prod(parameter.shape) for parameter in network.parameters())

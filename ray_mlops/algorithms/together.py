@@ -1,0 +1,39 @@
+"""What the workers of a torch fit tell one another; on one worker each of these gives back what it is given."""
+
+import torch
+import torch.distributed as group
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ray_mlops.contract import Worker
+
+
+def total(values: Tensor, worker: Worker) -> list[float]:
+    """The element-wise sum over all workers, the same on each of them."""
+    if worker.size > 1:
+        group.all_reduce(values)
+    return values.tolist()
+
+
+def most(number: float, worker: Worker) -> float:
+    """The largest of the workers' numbers."""
+    if worker.size == 1:
+        return number
+    values = torch.tensor([number], dtype=torch.float64, device=worker.device)
+    group.all_reduce(values, op=group.ReduceOp.MAX)
+    return values.item()
+
+
+def joined(network: nn.Module, worker: Worker) -> nn.Module:
+    """The network as one that starts alike on all workers and averages its gradients over them."""
+    if worker.size == 1:
+        return network
+    # Running statistics stay with their worker while it trains, which does not use them: see `share_buffers`.
+    return DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def share_buffers(network: nn.Module, worker: Worker) -> None:
+    """Give every worker the running statistics of rank 0, the ones that are saved."""
+    if worker.size > 1:
+        for buffer in network.buffers():
+            group.broadcast(buffer, src=0)

@@ -1,0 +1,81 @@
+"""From the files of a request to answers, and a line a picture in the capture log."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ray_mlops.serving.batching import Batcher
+from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.edge import refused
+from ray_mlops.vision.decoding import Undecodable
+from ray_mlops.vision.predictor import ImagePredictor
+from ray_mlops.vision.signals import NAMES, signals
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """The version that answers."""
+
+    version: str
+    digest: str
+
+
+class Answerer:
+    """Reads pictures in `decoders` threads and answers them in batches of the model."""
+
+    def __init__(
+        self, predictor: ImagePredictor, capture: Capture, pinned: Pinned, *, batch: int, decoders: int = 2
+    ) -> None:
+        self.predictor, self.capture, self.pinned = predictor, capture, pinned
+        self._readers = ThreadPoolExecutor(max_workers=decoders, thread_name_prefix="decoding")
+        self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(self._predict, most=batch)
+
+    def _predict(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        return list(self.predictor.probabilities(np.stack(pictures)))
+
+    async def answer(self, files: Mapping[str, bytes], *, top: int, request_id: str) -> list[dict[str, Any]]:
+        """One answer a file, in their order; raises `BadRequest` 422 naming the field of one that is no picture."""
+        loop = asyncio.get_running_loop()
+        reading = [loop.run_in_executor(self._readers, self._read, *named) for named in files.items()]
+        pixels = await asyncio.gather(*reading)
+        probabilities = await self.batcher.ask(pixels)
+        answers = [_told(self.predictor.top(one, top)) for one in probabilities]
+        await loop.run_in_executor(
+            self._readers, self._log, np.stack(pixels), answers, list(files.values()), request_id
+        )
+        return answers
+
+    def _read(self, field: str, file: bytes) -> np.ndarray:
+        try:
+            return self.predictor.transform.read(file)
+        except Undecodable as error:
+            raise refused(422, str(error), field) from None
+
+    def _log(
+        self, pixels: np.ndarray, answers: Sequence[Mapping[str, Any]], files: Sequence[bytes], request_id: str
+    ) -> None:
+        same = {
+            "time": datetime.now(UTC),
+            "request_id": request_id,
+            "version": self.pinned.version,
+            "digest": self.pinned.digest,
+        }
+        self.capture.write(
+            {
+                **same,
+                "features": dict(zip(NAMES, seen.tolist(), strict=True)),
+                "score": answer["probability"],
+                "decision": answer["class"],
+                "bytes": len(file),
+            }
+            for seen, answer, file in zip(signals(pixels), answers, files, strict=True)
+        )
+
+
+def _told(top: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"class": top[0]["class"], "probability": top[0]["probability"], "top": top}

@@ -1,0 +1,43 @@
+"""The HTTP face of an endpoint for images. It runs in a replica, and as well without Ray in a test."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from starlette.responses import Response
+
+from ray_mlops.serving import edge, image_documents, uploads
+from ray_mlops.serving.image_answers import Answerer
+from ray_mlops.serving.image_limits import ImageLimits
+
+
+def build_image_app(
+    answerer: Answerer, model: Mapping[str, Any], limits: ImageLimits, *, health: Mapping[str, Any]
+) -> FastAPI:
+    """The application that answers with one model; `model` is what `GET /model` tells, `health` what `/health` does."""
+    app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
+    pinned = {"model": model["name"], "version": answerer.pinned.version, "digest": answerer.pinned.digest}
+    classes = answerer.predictor.classes
+
+    @app.get("/health", summary="Is it answering, and with which version", tags=["endpoint"])
+    async def get_health() -> Response:
+        return edge.answer(200, health)
+
+    @app.get("/model", summary="Metadata, classes and an example", tags=["endpoint"])
+    async def get_model() -> Response:
+        return edge.answer(200, model)
+
+    @app.post("/predict", **image_documents.predict(classes, limits))
+    async def post_predict(request: Request) -> Response:
+        request_id = edge.request_id(request)
+        top = edge.whole_number(request, "top", min(limits.top, len(classes)), least=1, most=len(classes))
+        body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
+        files = await uploads.pictures(body, request.headers.get("content-type"), most=limits.max_images)
+        work = answerer.answer(files, top=top, request_id=request_id)
+        answers = await edge.within(work, limits.deadline_s)
+        content = answers[0] if uploads.ONE in files else {"results": answers}
+        return edge.answer(200, {**content, **pinned, "request_id": request_id})
+
+    edge.handle_errors(app)
+    return app

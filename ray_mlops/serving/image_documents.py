@@ -1,0 +1,56 @@
+"""What the OpenAPI document says of `POST /predict`."""
+
+from typing import Any
+
+from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.openapi import REQUEST_ID, VERSION, responses
+
+_BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The bytes of an image file in base64"}
+_BINARY = {"type": "string", "format": "binary"}
+_REFUSALS = {
+    400: "The body is not what its content type says",
+    408: "The body did not arrive in time",
+    413: "The body is too large, or has too many pictures",
+    415: "The content type is none of those below",
+    422: "No picture, a damaged one, one with too many pixels, or JSON of another shape; `problems` names each",
+    503: "Overloaded: try again",
+}
+
+
+def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
+    """Arguments of the route: summary, parameters, request body and responses."""
+    chance = {"type": "number", "minimum": 0, "maximum": 1}
+    named = {"class": {"enum": list(classes)}, "probability": chance}
+    told = {**named, "top": {"type": "array", "items": {"type": "object", "properties": named}}}
+    one = {"type": "object", "title": "Answer", "properties": {**told, **VERSION}}
+    listed = {"type": "array", "items": {"type": "object", "properties": told}}
+    many = {"type": "object", "title": "Answers", "properties": {"results": listed, **VERSION}}
+    most = len(classes)
+    count = {"type": "integer", "minimum": 1, "maximum": most, "default": min(limits.top, most)}
+    return {
+        "summary": "The likeliest classes of one picture or several",
+        "tags": ["prediction"],
+        "responses": responses("Answered", {"oneOf": [one, many]}, _REFUSALS),
+        "openapi_extra": {
+            "parameters": [
+                {"name": "top", "in": "query", "description": "How many classes to give", "schema": count},
+                REQUEST_ID,
+            ],
+            "requestBody": {"required": True, "content": _bodies(limits)},
+        },
+    }
+
+
+def _bodies(limits: ImageLimits) -> dict[str, Any]:
+    several = {"type": "array", "items": _BASE64, "minItems": 1, "maxItems": limits.max_images}
+    shapes = [
+        {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: schema}}
+        for name, schema in (("image", _BASE64), ("images", several))
+    ]
+    form = {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}
+    return {
+        "application/octet-stream": {"schema": _BINARY},
+        "image/*": {"schema": _BINARY},
+        "multipart/form-data": {"schema": form},
+        "application/json": {"schema": {"oneOf": shapes}},
+    }

@@ -1,0 +1,60 @@
+"""One replica of an endpoint for images: opens the pinned bundle, then answers. It reads nothing else."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.replica import Answering, health
+from ray_mlops.vision.predictor import ImagePredictor
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+EXAMPLE = "example.png"
+
+
+class ImageSettings(Answering):
+    """All that a replica needs to know."""
+
+    limits: ImageLimits
+
+
+class ImageReplica:
+    """What Serve runs, once per replica."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = ImageSettings.model_validate(settings)
+        self._bundle = Bundle.load(self._settings.bundle, digest=self._settings.digest)
+        self._predictor = ImagePredictor.load(self._bundle)
+        # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
+        self._predictor.probabilities(np.zeros((1, *self._predictor.transform.shape), np.uint8))
+        self._capture = Capture(self._settings.capture, f"v{self._settings.version}")
+
+    def __serve_build_asgi_app__(self) -> "FastAPI":
+        """The application that Serve puts behind its proxy; only replicas need FastAPI."""
+        from ray_mlops.serving.image_answers import Answerer, Pinned
+        from ray_mlops.serving.image_app import build_image_app
+
+        settings = self._settings
+        pinned = Pinned(settings.version, settings.digest)
+        answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch)
+        return build_image_app(answerer, metadata(self._bundle, settings), settings.limits, health=health(settings))
+
+
+def metadata(bundle: Bundle, settings: Answering) -> dict[str, Any]:
+    """What `GET /model` tells; `example` is a body for `POST /predict`."""
+    read = ("algorithm", "classes", "transform", "calibration", "evaluation", "lineage")
+    found = {name: bundle.json(f"{name}.json") for name in read}
+    described = {"name": settings.name, "version": settings.version, "digest": settings.digest}
+    return {**described, **found, "example": example(bundle)}
+
+
+def example(bundle: Bundle) -> dict[str, str]:
+    """A picture of the validation part, as a caller may send it."""
+    return {"image": base64.b64encode(Path(bundle.path(EXAMPLE)).read_bytes()).decode()}

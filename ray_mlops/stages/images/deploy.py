@@ -1,0 +1,52 @@
+"""Deploy a classifier of images: start the replicas on a pinned bundle, and ask them about one picture."""
+
+from pydantic import Field
+
+from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run
+from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving import endpoint as endpoints
+from ray_mlops.serving import probe
+from ray_mlops.serving.endpoint import Scale
+from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.image_replica import ImageReplica, ImageSettings, example
+
+
+class ImageDeployConfig(Frozen):
+    """Where and how large: `name` is the endpoint's (default: the model's), `ready_s` how long replicas may take."""
+
+    name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$")
+    port: int = Field(default=8000, ge=1, le=65535)
+    ready_s: float = Field(default=120.0, gt=0)
+    limits: ImageLimits = ImageLimits()
+    scale: Scale = Scale()
+
+
+def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
+    """Put a version behind `http://127.0.0.1:<port>/<name>`; an endpoint of that name rolls over without a gap.
+
+    Raises `StorageError` when the bundle is damaged and `EndpointError` when the endpoint cannot start or answer.
+    """
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    name = config.name or version.name
+    settings = ImageSettings(
+        name=name,
+        bundle=version.uri,
+        digest=version.digest,
+        version=version.version,
+        capture=f"{endpoints.local_folder(run.root, name)}/capture",
+        limits=config.limits,
+    )
+    url = endpoints.start(settings, config.scale, port=config.port, seconds=config.ready_s, replica=ImageReplica)
+    probe.ask(url, example(bundle), seconds=config.limits.deadline_s, route="predict")
+    endpoint = Endpoint(
+        uri=run.uri,
+        fingerprint=run.fingerprint,
+        name=name,
+        url=url,
+        version=version.version,
+        digest=version.digest,
+        capture=settings.capture,
+        route="predict",
+    )
+    endpoints.remember(endpoint, run.root)
+    return endpoint

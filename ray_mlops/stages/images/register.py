@@ -1,0 +1,110 @@
+"""Register a classifier of images: through the gates, into a bundle, into the registry; as for any other model."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ray_mlops import algorithms
+from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ModelVersion, Run, Trained
+from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.platform import files
+from ray_mlops.platform.admission import RegisterConfig, check, enter
+from ray_mlops.platform.bundle import Bundle, origin
+from ray_mlops.platform.provenance import made_by
+from ray_mlops.vision import predictor
+from ray_mlops.vision.parts import ImageSource
+from ray_mlops.vision.pictures import thumbnail
+from ray_mlops.vision.predictor import ImagePredictor
+from ray_mlops.vision.signals import NAMES, signals
+
+_CODE = ("ray_mlops.stages.images.features", "ray_mlops.stages.train", "ray_mlops.vision.predictor")
+_MOST_BASELINE_ROWS = 20_000
+_BATCH_ROWS = 512
+
+
+def run(
+    config: RegisterConfig,
+    run: Run,
+    *,
+    features: ImageFeatures,
+    trained: Trained,
+    evaluation: Evaluation,
+    decision: Decision,
+    algorithm: Algorithm,
+) -> ModelVersion:
+    """Enter the trained model as a version, the first as champion, later ones as challenger or champion.
+
+    Raises `GateError` when a metric misses its gate, `ConfigError` when a gate names none; nothing is written then.
+    """
+    check(config, evaluation.metrics)
+    with tempfile.TemporaryDirectory(prefix="ray-mlops-bundle-") as folder:
+        found = {name: value for name, value in trained.algorithm.items() if name not in ("kind", "class")}
+        _save(folder, algorithms.with_settings(algorithm, found), features, trained, evaluation)
+        chosen = decision.model_dump(mode="json", exclude={"uri", "fingerprint", "report"})
+        _write(folder, "decision.json", {**chosen, "override": run.override})
+        _write(folder, "evaluation.json", dict(evaluation.metrics))
+        _write(folder, "lineage.json", _lineage(run, features, trained))
+        run.progress(1, 2, "bundle")
+        bundle = Bundle.write(folder, files.join(run.root, "bundles"))
+    files.write_json(origin(bundle.uri), {"source": features.source.model_dump(mode="json")})
+    version = enter(config, run, bundle, evaluation.metrics)
+    run.progress(2, 2, "bundle")
+    return version
+
+
+def _save(folder: str, fitted: Algorithm, features: ImageFeatures, trained: Trained, evaluation: Evaluation) -> None:
+    """Model, transform, classes, calibration, the baseline for monitoring, and an example."""
+    source = ImageSource.of(features)
+    with files.localised(files.join(trained.uri, "model")) as model:
+        predictor.save(
+            folder,
+            fitted,
+            model,
+            transform=source.transform,
+            classes=features.classes,
+            calibration=evaluation.calibration,
+        )
+        (temperature,) = evaluation.calibration["temperature"]
+        answering = ImagePredictor(fitted.load(model), source.transform, features.classes, temperature)
+        baseline, example = _baseline(answering, source)
+    _write(folder, "baseline.json", json.loads(baseline.model_dump_json()))
+    Path(folder, "example.png").write_bytes(thumbnail(example, max(example.shape[:2])))
+
+
+def _baseline(answering: ImagePredictor, source: ImageSource) -> tuple[Baseline, np.ndarray]:
+    """What the validation images look like and how they were answered; and the first of them."""
+    seen, sure, told, first, rows = [], [], [], None, 0
+    for batch in source.batches("validation", _BATCH_ROWS):
+        pixels = source.decoded(batch)
+        given = answering.probabilities(pixels)
+        seen.append(signals(pixels))
+        sure.append(given.max(axis=1))
+        told += [answering.classes[place] for place in given.argmax(axis=1)]
+        first = pixels[0] if first is None else first
+        rows += len(pixels)
+        if rows >= _MOST_BASELINE_ROWS:
+            break
+    assert first is not None
+    return Baseline.of(NAMES, np.concatenate(seen), np.concatenate(sure), decisions=told), first
+
+
+def _lineage(run: Run, features: ImageFeatures, trained: Trained) -> dict[str, Any]:
+    """What the model was made from: tables by content id, the split, hyperparameters, code and environment."""
+    described = {"features": features.table, "source": features.source}
+    return {
+        "recipe": run.recipe.rpartition("/")[2],  # not where it is: that would change the digest
+        "seed": run.seed,
+        "tables": {name: {"name": table.name, "snapshot": table.snapshot} for name, table in described.items()},
+        "sources": dict(features.source.sources),
+        "rows": dict(features.rows),
+        "labelled": {part: dict(counts) for part, counts in features.labelled.items()},
+        "algorithm": dict(trained.algorithm),
+        **made_by(_CODE),
+    }
+
+
+def _write(folder: str, name: str, value: Any) -> None:
+    Path(folder, name).write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")

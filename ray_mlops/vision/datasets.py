@@ -1,0 +1,159 @@
+"""Well-known data sets by name: torchvision's, read by its own code from files that are there, and scikit-learn's digits."""
+
+import hashlib
+import inspect
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from ray_mlops.errors import ConfigError, DataError
+from ray_mlops.platform import files
+from ray_mlops.platform.digest_index import folder_digest
+from ray_mlops.platform.inputs import expand
+from ray_mlops.vision.sources import FILE_COST, ImageSource, Piece, Sample
+
+if TYPE_CHECKING:
+    from torchvision.datasets import VisionDataset
+
+Part = Literal["train", "test"]
+_PIECE_IMAGES = 10_000
+_ARCHIVES = (".gz", ".tgz", ".zip", ".tar", ".bz2", ".xz")
+
+
+class TorchvisionSet(ImageSource):
+    """A torchvision data set by `name` (`FashionMNIST`, `CIFAR10`, …), as its own code reads it from `path`.
+
+    Nothing is downloaded: `path` (local or `s3://`) is what torchvision calls `root`, with the original files in it,
+    packed or not. Images are kept as PNG, which loses nothing; keys are `part/number`, labels the names of the classes.
+    """
+
+    kind: Literal["torchvision"] = "torchvision"
+    name: str
+    path: str
+    include: tuple[Part, ...] = ("train", "test")
+
+    def identity(self) -> dict[str, str]:
+        """The data set and a digest of the files that it is read from."""
+        root = self.path if files.is_remote(self.path) else files.absolute(self.path)
+        found = expand((self.path,), ("",), empty_too=True)
+        return {f"{root}#{self.name}:{'+'.join(self.include)}": folder_digest(root, found)}
+
+    def parts(self) -> list[Piece]:
+        """Some thousand images a piece."""
+        return [piece for part in self.include for piece in self._parts(part)]
+
+    def _parts(self, part: Part) -> Iterator[Piece]:
+        with _opened(self, part) as found:
+            count = len(found)  # pyright: ignore[reportArgumentType]  every one of them has a length
+        for start in range(0, count, _PIECE_IMAGES):
+            end = min(start + _PIECE_IMAGES, count)
+            read = partial(_read_set, self, part, start, end)
+            yield Piece(f"{self.name} {part}", (end - start) * FILE_COST, read)
+
+
+def _read_set(source: TorchvisionSet, part: Part, start: int, end: int) -> Iterator[Sample]:
+    with _opened(source, part) as found:
+        names: Sequence[Any] = getattr(found, "classes", ())
+        for number in range(start, end):
+            image, target = found[number]
+            if not isinstance(image, Image.Image) or not isinstance(target, (int, np.integer)):
+                raise DataError(f"{source.name} gives {type(image).__name__} and {type(target).__name__}, not classes.")
+            label = str(names[int(target)] if len(names) else target)
+            yield Sample(f"{part}/{number:06d}", _png(image), label)
+
+
+@contextmanager
+def _opened(source: TorchvisionSet, part: Part) -> Iterator["VisionDataset"]:
+    """The data set, unpacked into a temporary folder where its files are still packed."""
+    kind = _kind(source.name)
+    with files.localised(source.path) as root, tempfile.TemporaryDirectory(prefix="ray-mlops-") as unpacked:
+        yield _made(kind, root, part) or _made_of_archives(kind, source, part, root=root, unpacked=unpacked)
+
+
+def _made_of_archives(
+    kind: "type[VisionDataset]", source: TorchvisionSet, part: Part, *, root: str, unpacked: str
+) -> "VisionDataset":
+    _unpack(Path(root), Path(unpacked))
+    if found := _made(kind, unpacked, part):
+        return found
+    where = f"{source.path.rstrip('/')}/{source.name}/raw/"
+    raise DataError(
+        f"torchvision finds no {source.name} in {source.path}: put its original files, packed or not, where it looks "
+        f"for them below that folder (MNIST and its kin: {where})."
+    )
+
+
+def _kind(name: str) -> "type[VisionDataset]":
+    from torchvision import datasets
+
+    if name not in datasets.__all__:
+        raise ConfigError(f"torchvision has no data set {name!r}; it has: {', '.join(sorted(datasets.__all__))}")
+    return getattr(datasets, name)
+
+
+def _made(kind: "type[VisionDataset]", root: str, part: Part) -> "VisionDataset | None":
+    """The data set; None where its code does not find its files."""
+    taken = inspect.signature(kind).parameters
+    chosen: dict[str, Any] = (
+        {"train": part == "train"} if "train" in taken else {"split": part} if "split" in taken else {}
+    )
+    try:
+        return kind(root, **chosen)
+    except RuntimeError as error:
+        if "not found" in str(error):
+            return None
+        raise
+
+
+def _unpack(root: Path, target: Path) -> None:
+    """The same tree with its archives unpacked beside links to all files."""
+    from torchvision.datasets.utils import extract_archive
+
+    for path in sorted(root.rglob("*")):
+        place = target / path.relative_to(root)
+        if path.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path.resolve())
+            if path.suffix in _ARCHIVES:
+                extract_archive(str(place), str(place.parent))
+
+
+class Digits(ImageSource):
+    """The 1,797 handwritten digits that come with scikit-learn (8 x 8 pixels, grey), as PNG."""
+
+    kind: Literal["digits"] = "digits"
+
+    def identity(self) -> dict[str, str]:
+        """The digest of the pixels, which come with the library."""
+        pixels, _ = _digits()
+        return {"scikit-learn digits": hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}
+
+    def parts(self) -> list[Piece]:
+        """One piece."""
+        return [Piece("scikit-learn digits", 1 << 20, _read_digits)]
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels `(1797, 8, 8)` uint8 and the digits."""
+    from sklearn.datasets import load_digits
+
+    found: Any = load_digits()
+    return np.rint(found.images * (255 / 16)).astype(np.uint8), found.target
+
+
+def _read_digits() -> Iterator[Sample]:
+    for number, (pixels, digit) in enumerate(zip(*_digits(), strict=True)):
+        yield Sample(f"digits/{number:04d}", _png(Image.fromarray(pixels)), str(digit))
+
+
+def _png(image: Image.Image) -> bytes:
+    sink = BytesIO()
+    image.save(sink, "PNG", compress_level=1)
+    return sink.getvalue()

@@ -1,0 +1,173 @@
+"""The other side of `training.py`: plain loops of torch and XGBoost, as one writes them without this product.
+
+`python tests/benchmarks/bare_training.py SIDE FOLDER` does one side on what `product_training.py prepare` left in the
+folder, and prints `{"rate": ...}` (rows a second) as its last line. Only the definition of the network is shared.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PAD = 1
+
+
+def device() -> str:
+    """A GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def vision(folder: Path, settings: dict[str, Any]) -> float:
+    """Images a second of a loop over the whole part in memory."""
+    import torch
+
+    torch.set_num_threads(settings["threads"])
+    return _epochs(folder, settings, rank=0, size=1)
+
+
+def ddp(folder: Path, settings: dict[str, Any]) -> float:
+    """Images a second of all workers; to be started by torchrun."""
+    import torch
+    import torch.distributed as group
+
+    group.init_process_group("nccl" if device() == "cuda" else "gloo")
+    torch.set_num_threads(1)
+    try:
+        return _epochs(folder, settings, rank=group.get_rank(), size=group.get_world_size())
+    finally:
+        group.destroy_process_group()
+
+
+def _epochs(folder: Path, settings: dict[str, Any], *, rank: int, size: int) -> float:
+    import torch
+    from torch.nn import functional
+    from torch.nn.parallel import DistributedDataParallel
+
+    from ray_mlops.algorithms.devices import dtype_of
+    from ray_mlops.algorithms.networks import build
+
+    place = torch.device(device(), rank) if device() == "cuda" else torch.device("cpu")
+    stored = np.load(folder / "images.npz")
+    images = torch.from_numpy(stored["features"][rank::size]).to(place)
+    labels = torch.from_numpy(stored["labels"][rank::size]).to(place)
+    torch.manual_seed(0)
+    network = build("small_residual", tuple(images.shape[1:]), 10, tuple(settings["widths"]))
+    network = network.to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    trained = DistributedDataParallel(network) if size > 1 else network
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    batch = settings["batch_size"] // size
+    steps = -(-len(labels) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=settings["epochs"] * steps, pct_start=0.2
+    )
+    dtype = dtype_of("auto", place)
+    mean, deviation = images[:4096].float().mean() / 255, images[:4096].float().std() / 255
+    scale, shift = 1 / (255 * deviation), -mean / deviation
+    started = time.perf_counter()
+    for _ in range(settings["epochs"]):
+        network.train()
+        for chosen in torch.randperm(len(labels), device=place).split(batch):
+            values = (_augmented(images[chosen]) * scale + shift).permute(0, 3, 1, 2)
+            values = values.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
+                logits = trained(values).float()
+            loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    if place.type == "cuda":
+        torch.cuda.synchronize()
+    return size * settings["epochs"] * len(labels) / (time.perf_counter() - started)
+
+
+def _augmented(images: Any) -> Any:
+    """Shift each picture by up to `PAD` pixels and mirror half of them."""
+    import torch
+
+    rows, height, width, _ = images.shape
+    padded = torch.nn.functional.pad(images, (0, 0, PAD, PAD, PAD, PAD))
+    down, right = torch.randint(0, 2 * PAD + 1, (2, rows), device=images.device).unbind()
+    across = torch.arange(width, device=images.device).expand(rows, width)
+    mirrored = torch.rand(rows, 1, device=images.device) < 0.5
+    across = torch.where(mirrored, width - 1 - across, across) + right[:, None]
+    along = torch.arange(height, device=images.device) + down[:, None]
+    return padded[torch.arange(rows, device=images.device)[:, None, None], along[:, :, None], across[:, None, :]]
+
+
+def boosting(folder: Path, settings: dict[str, Any]) -> float:
+    """Rows a second of XGBoost alone, from arrays to a model."""
+    import xgboost
+
+    stored = np.load(folder / "rows.npz")
+    parameters = {**settings["xgboost"], "nthread": settings["threads"]}
+    started = time.perf_counter()
+    train = xgboost.QuantileDMatrix(stored["features"], stored["labels"], max_bin=parameters["max_bin"])
+    xgboost.train(parameters, train, settings["rounds"])
+    return len(stored["labels"]) / (time.perf_counter() - started)
+
+
+def loader(folder: Path, settings: dict[str, Any]) -> float:
+    """Images a second of one epoch of a `DataLoader` with 2 workers over JPEG bytes in Parquet."""
+    import pyarrow.parquet as pq
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+    from torchvision.io import decode_jpeg
+    from torchvision.transforms import v2
+
+    table = pq.read_table(folder / "jpeg.parquet")
+
+    class Pictures(Dataset):
+        def __init__(self) -> None:
+            self.bytes = [np.frombuffer(data, np.uint8) for data in table["image"].to_pylist()]
+            self.change = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
+
+        def __len__(self) -> int:
+            return len(self.bytes)
+
+        def __getitem__(self, place: int) -> Any:
+            return self.change(decode_jpeg(torch.from_numpy(self.bytes[place].copy())))
+
+    started, rows = time.perf_counter(), 0
+    for batch in DataLoader(Pictures(), batch_size=settings["batch_size"], shuffle=True, num_workers=2):
+        rows += len(batch)
+    return rows / (time.perf_counter() - started)
+
+
+def batch_inference(folder: Path, settings: dict[str, Any]) -> float:
+    """Images a second of a loop that decodes, resizes and classifies JPEG files with ResNet-18 at 224 pixels."""
+    import pyarrow.parquet as pq
+    import torch
+    from torchvision import models
+    from torchvision.io import decode_jpeg
+    from torchvision.transforms.v2 import functional
+
+    torch.set_num_threads(settings["threads"])
+    place, network = device(), models.resnet18(num_classes=10).eval()
+    network = network.to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    files = pq.read_table(folder / "few.parquet")["image"].to_pylist()
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for start in range(0, len(files), 64):
+            decoded = [
+                decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8)) for data in files[start : start + 64]
+            ]
+            sized = torch.stack([functional.resize(image, [224, 224]) for image in decoded]).to(place)
+            values = (sized.float() / 255 - 0.5) / 0.25
+            network(values.contiguous(memory_format=torch.channels_last)).softmax(1).cpu()
+    return len(files) / (time.perf_counter() - started)
+
+
+SIDES = {f.__name__: f for f in (vision, ddp, boosting, loader, batch_inference)}
+
+if __name__ == "__main__":
+    side, where = sys.argv[1], Path(sys.argv[2])
+    rate = SIDES[side](where, json.loads((where / "settings.json").read_text()))
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(json.dumps({"rate": rate}))

@@ -1,0 +1,101 @@
+"""Training through the product beside bare loops: `python tests/benchmarks/training.py --data ../shared/data`.
+
+Vision (one worker against a torch loop, two against torchrun), boosting, data loading and batch inference; each side in a
+process of its own, in turns, on the same rows with the same settings. Prints a table of rows a second, medians of the
+rounds, and, last, one JSON line: `{"ratios": {...}, "startup_s": ...}`, a ratio above 1 meaning that the product is faster.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+CASES = ("vision", "ddp", "boosting", "loader", "batch_inference")
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What both sides read."""
+    from ray_mlops.algorithms.boosting import XGBoost
+    from ray_mlops.algorithms.image_classifier import ImageClassifier
+    from ray_mlops.algorithms.worker import LocalWorker
+
+    cores = len(os.sched_getaffinity(0))
+    parameters = XGBoost()._parameters(LocalWorker(threads=cores))
+    return {
+        "data": str(arguments.data.absolute()),
+        "images": arguments.images,
+        "events": arguments.events,
+        "inferred": arguments.inferred,
+        "epochs": arguments.epochs,
+        "rounds": arguments.rounds,
+        "batch_size": ImageClassifier().batch_size,
+        "widths": ImageClassifier().widths,
+        "threads": cores,
+        "xgboost": parameters,
+    }
+
+
+def measured(script: str, side: str, folder: Path) -> dict[str, Any]:
+    """The figures of one side, from its last line."""
+    command = [sys.executable, str(HERE / script), side, str(folder)]
+    if (script, side) == ("bare_training.py", "ddp"):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command = [*launcher, *command[1:]]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]),
+    }
+    environment["RAY_MLOPS_HOME"] = str(folder / "home")  # a cluster of its own
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=environment, timeout=1800)
+    if done.returncode:
+        raise SystemExit(f"{script} {side} ended with {done.returncode}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main() -> None:
+    """Prepare, run both sides of every case in turns, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data")
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--inferred", type=int, default=512)
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--trees", dest="rounds", type=int, default=100)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=CASES)
+    arguments = parser.parse_args()
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {case: {"product": [], "bare": []} for case in arguments.only}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "settings.json").write_text(json.dumps(settings_of(arguments)))
+        try:
+            measured("product_training.py", "prepare", folder)
+            for _ in range(arguments.repeat):
+                for case, sides in found.items():
+                    for side, runs in sides.items():
+                        runs.append(measured(f"{side}_training.py", case, folder))
+        finally:
+            measured("product_training.py", "stop", folder)
+    _print(found)
+
+
+def _print(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
+    print(f"{'case':<18}{'product rows/s':>16}{'bare rows/s':>16}{'ratio':>8}")
+    ratios = {}
+    for case, sides in found.items():
+        product, bare = (statistics.median(run["rate"] for run in sides[side]) for side in ("product", "bare"))
+        ratios[case] = round(product / bare, 3)
+        print(f"{case:<18}{product:>16,.0f}{bare:>16,.0f}{ratios[case]:>8.2f}")
+    start_ups = [run["startup_s"] for run in found.get("vision", {}).get("product", [])]
+    startup = round(statistics.median(start_ups), 1) if start_ups else None
+    print(json.dumps({"ratios": ratios, "startup_s": startup}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The application for images without Ray: every way to send a picture, and everything that is none."""
+
+import asyncio
+import base64
+import json
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.image_answers import Answerer, Pinned
+from ray_mlops.serving.image_app import build_image_app
+from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.vision.predictor import ImagePredictor
+from ray_mlops.vision.signals import NAMES
+from ray_mlops.vision.transform import Transform
+from tests.small_images import CentroidModel
+from tests.vision.pictures import encoded
+
+CLASSES = ("black", "grey", "white")
+MEANS = np.stack([np.full((8, 8, 1), value, float) for value in (0, 128, 255)])
+WHITE = encoded(np.full((20, 16, 3), 250, np.uint8))
+BLACK = encoded(np.full((9, 9, 3), 5, np.uint8))
+
+
+class Slow(CentroidModel):
+    """A model that takes its time."""
+
+    seconds = 0.0
+
+    def predict(self, batch: np.ndarray) -> np.ndarray:
+        time.sleep(self.seconds)
+        return super().predict(batch)
+
+
+def an_answerer(folder: Path, model: CentroidModel | None = None) -> Answerer:
+    predictor = ImagePredictor(model or CentroidModel(MEANS, 1.0), Transform(size=(8, 8), mode="L"), CLASSES)
+    return Answerer(predictor, Capture(str(folder / "capture"), "v1"), Pinned("1", "d"), batch=32)
+
+
+def send(answerer: Answerer, requests: Sequence[dict[str, Any]], limits: ImageLimits | None = None) -> list[Any]:
+    """Answers to `POST /predict` with these arguments, sent one after the other to an application in this process."""
+    model = {"name": "shades", "version": "1", "digest": "d", "example": {}}
+    app = build_image_app(answerer, model, limits or ImageLimits(), health={"status": "ok"})
+
+    async def run() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            return [await client.post("/predict", **{"params": None, **request}) for request in requests]
+
+    return asyncio.run(run())
+
+
+def text(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+RAW = {"content": WHITE, "headers": {"content-type": "image/png"}}
+WAYS = {
+    "raw": RAW,
+    "octets": {"content": WHITE, "headers": {"content-type": "application/octet-stream"}},
+    "no type": {"content": WHITE},
+    "form": {"files": {"image": ("a.png", WHITE, "image/png")}},
+    "base64": {"json": {"image": text(WHITE)}},
+    "data address": {"json": {"image": f"data:image/png;base64,{text(WHITE)}"}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_however_a_picture_is_sent_the_answer_is_the_same(way: str, tmp_path: Path) -> None:
+    (answer,) = send(an_answerer(tmp_path), [WAYS[way]])
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["class"] == "white" and [one["class"] for one in told["top"]] == ["white", "grey", "black"]
+    assert sum(one["probability"] for one in told["top"]) == pytest.approx(1)
+    assert told["probability"] == told["top"][0]["probability"]
+    assert (told["model"], told["version"], told["digest"]) == ("shades", "1", "d")
+
+
+def test_several_pictures_are_answered_in_their_order(tmp_path: Path) -> None:
+    listed = {"json": {"images": [text(WHITE), text(BLACK), text(WHITE)]}}
+    form = {"files": [("image", ("a.png", BLACK)), ("image", ("b.png", WHITE))]}
+    in_json, in_form = send(an_answerer(tmp_path), [listed, form])
+    assert [one["class"] for one in in_json.json()["results"]] == ["white", "black", "white"]
+    assert [one["class"] for one in in_form.json()["results"]] == ["black", "white"]
+
+
+def test_the_caller_says_how_many_classes_to_give(tmp_path: Path) -> None:
+    one, many, none = send(an_answerer(tmp_path), [{**RAW, "params": {"top": top}} for top in (1, 4, 0)])
+    assert len(one.json()["top"]) == 1
+    for refused in (many, none):
+        assert refused.status_code == 422 and refused.json()["error"]["problems"][0]["field"] == "top"
+
+
+def bomb(side: int = 60_000) -> bytes:
+    """A PNG of a few kilobytes that claims `side` x `side` pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1 << 20)))
+        + chunk(b"IEND", b"")
+    )
+
+
+BAD: dict[str, tuple[dict[str, Any], int, str]] = {
+    "empty": ({"content": b""}, 422, "empty"),
+    "no image": ({"content": b"GET me a cat"}, 422, "image not an image"),
+    "no image in a list": ({"json": {"images": [text(b"none")]}}, 422, "images.0 not an image"),
+    "truncated": ({"content": WHITE[: len(WHITE) // 2]}, 422, "image truncated"),
+    "bomb": ({"content": bomb()}, 422, "image too many pixels: Image size (3600000000 pixels)"),
+    "text": ({"content": b"hello", "headers": {"content-type": "text/plain"}}, 415, "content-type"),
+    "too large": ({"content": bytes(3_000)}, 413, "larger than 2,000 bytes"),
+    "packed": ({"content": WHITE, "headers": {"content-encoding": "gzip"}}, 415, "content-encoding"),
+    "no JSON": ({"content": b"{", "headers": {"content-type": "application/json"}}, 400, "not JSON"),
+    "other JSON": ({"json": {"picture": "x"}}, 422, "neither"),
+    "no base64": ({"json": {"image": "&&&&"}}, 422, "image is not base64"),
+    "a number": ({"json": {"image": 7}}, 422, "image should be"),
+    "no list": ({"json": {"images": "x"}}, 422, "images should be a list"),
+    "too many": ({"json": {"images": ["AAAA"] * 5}}, 413, "at most 4"),
+    "one is none": ({"json": {"images": [text(WHITE), text(b"zzz")]}}, 422, "images.1"),
+    "form without file": ({"data": {"a": "b"}, "files": {}}, 415, "content-type"),
+    "form without boundary": ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "form"),
+    "form of text": ({"files": {"image": (None, "just text")}}, 422, "no file"),
+    "form of too many": ({"files": [("image", (f"{n}.png", b"x")) for n in range(5)]}, 413, "Too many files"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_picture_is_refused_with_the_reason(case: str, tmp_path: Path) -> None:
+    request, status, words = BAD[case]
+    started = time.monotonic()
+    answer, good = send(an_answerer(tmp_path), [request, RAW], ImageLimits(max_body_bytes=2_000, max_images=4))
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["error"]["message"]
+    assert good.status_code == 200 and time.monotonic() - started < 5
+
+
+def test_a_hundred_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
+    read = 0
+
+    async def body() -> Any:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield bytes(1_000_000)
+
+    (answer,) = send(an_answerer(tmp_path), [{"content": body(), "headers": {"content-length": "100000000"}}])
+    assert answer.status_code == 413 and read <= 1
+    (unsized,) = send(an_answerer(tmp_path), [{"content": body()}])
+    assert unsized.status_code == 413 and read < 30
+
+
+def test_a_model_that_takes_too_long_is_given_up_and_the_next_one_is_answered(tmp_path: Path) -> None:
+    model = Slow(MEANS, 1.0)
+    answerer = an_answerer(tmp_path, model)
+    model.seconds = 0.6
+    (late,) = send(answerer, [RAW], ImageLimits(deadline_s=0.2))
+    assert late.status_code == 503 and late.headers["retry-after"] == "1"
+    model.seconds = 0.0
+    assert send(an_answerer(tmp_path, model), [RAW])[0].status_code == 200
+
+
+def test_every_picture_answered_is_a_line_of_the_log(tmp_path: Path) -> None:
+    send(an_answerer(tmp_path), [{"json": {"images": [text(WHITE), text(BLACK)]}}, {"content": b"none"}])
+    (log,) = (tmp_path / "capture").glob("*.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["decision"] for line in lines] == ["white", "black"]
+    assert set(lines[0]["features"]) == set(NAMES) and lines[0]["digest"] == "d"
+    assert lines[0]["features"]["brightness"] == pytest.approx(250 / 255, abs=0.01)
