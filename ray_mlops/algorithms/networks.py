@@ -69,9 +69,11 @@ class Graph(nn.Module):
 
 def known(name: str) -> bool:
     """Whether there is such a network, ours or a classification model of torchvision."""
-    from torchvision import models
+    if name == SMALL_RESIDUAL:
+        return True
+    from torchvision import models  # seconds, so only for its own networks
 
-    return name == SMALL_RESIDUAL or name in models.list_models(module=models)
+    return name in models.list_models(module=models)
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int, widths: tuple[int, ...]) -> nn.Module:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.online.contract import Stats
+from ray_mlops.serving.openapi import REQUEST_ID, VERSION, responses
 
 _REASON = {
     "type": "object",
@@ -21,17 +22,6 @@ _ANSWER = {
     "decision": {"enum": ["approve", "review", "block"]},
     "reasons": {"type": "array", "items": _REASON, "description": "Strongest first"},
 }
-_VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
-_PROBLEM = {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}}
-_ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {"message": {"type": "string"}, "problems": {"type": "array", "items": _PROBLEM}},
-        }
-    },
-}
 _RECORDED = {
     "recorded": {"type": "integer", "minimum": 1},
     "waiting": {"type": "array", "items": {}, "description": "Ids whose transaction was not (or is no longer) known"},
@@ -45,27 +35,26 @@ _REFUSALS = {
     422: "A field is missing, unknown, of the wrong type or out of range; `problems` names each",
     503: "Overloaded, or the entity store does not answer: try again",
 }
-_REQUEST_ID = {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}}
 
 
 def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str, Any]:
     """Arguments of the route: summary, parameters, request body and responses."""
-    one = {"type": "object", "title": "Answer", "properties": {**_ANSWER, **_VERSION}}
+    one = {"type": "object", "title": "Answer", "properties": {**_ANSWER, **VERSION}}
     answer = {"type": "object", "properties": _ANSWER}
     many = {
         "type": "object",
         "title": "Answers",
-        "properties": {"results": {"type": "array", "items": answer}, **_VERSION},
+        "properties": {"results": {"type": "array", "items": answer}, **VERSION},
     }
     count = {"type": "integer", "minimum": 0, "maximum": most_reasons, "default": reasons}
     return {
         "summary": "Score one transaction or a batch",
         "tags": ["scoring"],
-        "responses": _responses("Scored", {"oneOf": [one, many]}),
+        "responses": responses("Scored", {"oneOf": [one, many]}, _REFUSALS),
         "openapi_extra": {
             "parameters": [
                 {"name": "reasons", "in": "query", "description": "How many reasons to give", "schema": count},
-                _REQUEST_ID,
+                REQUEST_ID,
             ],
             "requestBody": {
                 "required": True,
@@ -88,9 +77,9 @@ def labels(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "summary": "Bring labels that became known: sent again they change nothing, another value corrects the first",
         "tags": ["scoring"],
-        "responses": _responses("Recorded", {"type": "object", "title": "Recorded", "properties": _RECORDED}),
+        "responses": responses("Recorded", {"type": "object", "title": "Recorded", "properties": _RECORDED}, _REFUSALS),
         "openapi_extra": {
-            "parameters": [_REQUEST_ID],
+            "parameters": [REQUEST_ID],
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         },
     }
@@ -101,17 +90,5 @@ def stats() -> dict[str, Any]:
     return {
         "summary": "Events, retries, late ones, labels; entities and bytes of state",
         "tags": ["endpoint"],
-        "responses": {
-            200: {"description": "Counted since the store was made", "content": _content(Stats.model_json_schema())},
-            503: {"description": _REFUSALS[503], "content": _content(_ERROR)},
-        },
+        "responses": responses("Counted since the store was made", Stats.model_json_schema(), {503: _REFUSALS[503]}),
     }
-
-
-def _responses(description: str, schema: Mapping[str, Any]) -> dict[int, Any]:
-    refused = {status: {"description": text, "content": _content(_ERROR)} for status, text in _REFUSALS.items()}
-    return {200: {"description": description, "content": _content(schema)}, **refused}
-
-
-def _content(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}

@@ -57,11 +57,11 @@ def request_id(request: Request) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def whole_number(request: Request, name: str, default: int, most: int) -> int:
-    """A query parameter from 1 to `most`; raises `BadRequest` 422 for anything else."""
+def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
+    """A query parameter from `least` to `most`; raises `BadRequest` 422 for anything else."""
     given = request.query_params.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,6}", given) or not 1 <= int(given) <= most:
-        raise refused(422, f"should be a whole number from 1 to {most}", name)
+    if not re.fullmatch(r"[0-9]{1,6}", given) or not least <= int(given) <= most:
+        raise refused(422, f"should be a whole number from {least} to {most}", name)
     return int(given)
 
 

@@ -1,5 +1,6 @@
 """From the files of a request to answers, and a line a picture in the capture log."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,23 +38,23 @@ class Answerer:
     def _predict(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return list(self.predictor.probabilities(np.stack(pictures)))
 
-    async def answer(self, files: Sequence[bytes], *, top: int, request_id: str) -> list[dict[str, Any]]:
-        """One answer a file, in their order; raises `BadRequest` 422 naming the first that is no picture."""
-        import asyncio
-
+    async def answer(self, files: Mapping[str, bytes], *, top: int, request_id: str) -> list[dict[str, Any]]:
+        """One answer a file, in their order; raises `BadRequest` 422 naming the field of one that is no picture."""
         loop = asyncio.get_running_loop()
-        pixels = await asyncio.gather(*(loop.run_in_executor(self._readers, self._read, f) for f in enumerate(files)))
+        reading = [loop.run_in_executor(self._readers, self._read, *named) for named in files.items()]
+        pixels = await asyncio.gather(*reading)
         probabilities = await self.batcher.ask(pixels)
         answers = [_told(self.predictor.top(one, top)) for one in probabilities]
-        await loop.run_in_executor(self._readers, self._log, np.stack(pixels), answers, files, request_id)
+        await loop.run_in_executor(
+            self._readers, self._log, np.stack(pixels), answers, list(files.values()), request_id
+        )
         return answers
 
-    def _read(self, numbered: tuple[int, bytes]) -> np.ndarray:
-        place, file = numbered
+    def _read(self, field: str, file: bytes) -> np.ndarray:
         try:
             return self.predictor.transform.read(file)
         except Undecodable as error:
-            raise refused(422, str(error), f"images.{place}") from None
+            raise refused(422, str(error), field) from None
 
     def _log(
         self, pixels: np.ndarray, answers: Sequence[Mapping[str, Any]], files: Sequence[bytes], request_id: str

@@ -31,12 +31,12 @@ def build_image_app(
     @app.post("/predict", **image_documents.predict(classes, limits))
     async def post_predict(request: Request) -> Response:
         request_id = edge.request_id(request)
-        top = edge.whole_number(request, "top", min(limits.top, len(classes)), len(classes))
+        top = edge.whole_number(request, "top", min(limits.top, len(classes)), least=1, most=len(classes))
         body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
-        files, several = await uploads.pictures(body, request.headers.get("content-type"), most=limits.max_images)
+        files = await uploads.pictures(body, request.headers.get("content-type"), most=limits.max_images)
         work = answerer.answer(files, top=top, request_id=request_id)
         answers = await edge.within(work, limits.deadline_s)
-        content = {"results": answers} if several else answers[0]
+        content = answers[0] if uploads.ONE in files else {"results": answers}
         return edge.answer(200, {**content, **pinned, "request_id": request_id})
 
     edge.handle_errors(app)

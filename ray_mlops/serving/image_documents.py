@@ -1,31 +1,12 @@
 """What the OpenAPI document says of `POST /predict`."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.openapi import REQUEST_ID, VERSION, responses
 
 _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The bytes of an image file in base64"}
 _BINARY = {"type": "string", "format": "binary"}
-_VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
-_ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "message": {"type": "string"},
-                "problems": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-                    },
-                },
-            },
-        }
-    },
-}
 _REFUSALS = {
     400: "The body is not what its content type says",
     408: "The body did not arrive in time",
@@ -41,22 +22,19 @@ def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
     chance = {"type": "number", "minimum": 0, "maximum": 1}
     named = {"class": {"enum": list(classes)}, "probability": chance}
     told = {**named, "top": {"type": "array", "items": {"type": "object", "properties": named}}}
-    one = {"type": "object", "title": "Answer", "properties": {**told, **_VERSION}}
+    one = {"type": "object", "title": "Answer", "properties": {**told, **VERSION}}
     listed = {"type": "array", "items": {"type": "object", "properties": told}}
-    many = {"type": "object", "title": "Answers", "properties": {"results": listed, **_VERSION}}
+    many = {"type": "object", "title": "Answers", "properties": {"results": listed, **VERSION}}
     most = len(classes)
     count = {"type": "integer", "minimum": 1, "maximum": most, "default": min(limits.top, most)}
     return {
         "summary": "The likeliest classes of one picture or several",
         "tags": ["prediction"],
-        "responses": {
-            200: {"description": "Answered", "content": _content({"oneOf": [one, many]})},
-            **{status: {"description": text, "content": _content(_ERROR)} for status, text in _REFUSALS.items()},
-        },
+        "responses": responses("Answered", {"oneOf": [one, many]}, _REFUSALS),
         "openapi_extra": {
             "parameters": [
                 {"name": "top", "in": "query", "description": "How many classes to give", "schema": count},
-                {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}},
+                REQUEST_ID,
             ],
             "requestBody": {"required": True, "content": _bodies(limits)},
         },
@@ -76,7 +54,3 @@ def _bodies(limits: ImageLimits) -> dict[str, Any]:
         "multipart/form-data": {"schema": form},
         "application/json": {"schema": {"oneOf": shapes}},
     }
-
-
-def _content(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}

@@ -18,15 +18,18 @@ _RAW = re.compile(r"image/[a-z0-9.+*-]+|application/octet-stream", re.IGNORECASE
 _DATA_ADDRESS = re.compile(r"data:[a-z0-9./+-]*;base64,", re.IGNORECASE)
 
 
-async def pictures(body: bytes, content_type: str | None, *, most: int) -> tuple[list[bytes], bool]:
-    """The files in a body of at most `most` pictures, and whether it may hold several.
+ONE = "image"
+
+
+async def pictures(body: bytes, content_type: str | None, *, most: int) -> dict[str, bytes]:
+    """The files in a body of at most `most` pictures by field: `ONE`, or `images.0`, `images.1`, ...
 
     Raises `BadRequest`: 415 for another type of content, 400 for a body that is not what its type says, 413 for too many,
     422 for JSON of another shape.
     """
     kind = (content_type or "application/octet-stream").partition(";")[0].strip()
     if _RAW.fullmatch(kind):
-        return [body], False
+        return {ONE: body}
     if kind.lower() == "multipart/form-data":
         return await _from_form(body, content_type or "", most)
     if _JSON.fullmatch(kind):
@@ -34,7 +37,7 @@ async def pictures(body: bytes, content_type: str | None, *, most: int) -> tuple
     raise refused(415, f"is {content_type!r}; send {KINDS}", "content-type")
 
 
-async def _from_form(body: bytes, content_type: str, most: int) -> tuple[list[bytes], bool]:
+async def _from_form(body: bytes, content_type: str, most: int) -> dict[str, bytes]:
     async def whole() -> AsyncGenerator[bytes, None]:
         yield body
 
@@ -49,25 +52,29 @@ async def _from_form(body: bytes, content_type: str, most: int) -> tuple[list[by
     finally:
         await form.close()
     if not found:
-        raise refused(422, "the form has no file; send the picture as a file", "image")
-    return found, len(found) > 1
+        raise refused(422, "the form has no file; send the picture as a file", ONE)
+    return {ONE: found[0]} if len(found) == 1 else {_field(place): file for place, file in enumerate(found)}
 
 
-def _from_json(body: bytes, most: int) -> tuple[list[bytes], bool]:
+def _from_json(body: bytes, most: int) -> dict[str, bytes]:
     try:
         given = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise refused(400, f"the body is not JSON: {error}") from None
-    if not isinstance(given, dict) or given.keys() not in ({"image"}, {"images"}):
+    if not isinstance(given, dict) or given.keys() not in ({ONE}, {"images"}):
         raise refused(422, 'is neither {"image": "<base64>"} nor {"images": ["<base64>", ...]}')
-    if "image" in given:
-        return [_decoded(given["image"], "image")], False
+    if ONE in given:
+        return {ONE: _decoded(given[ONE], ONE)}
     listed = given["images"]
     if not isinstance(listed, list) or not listed:
         raise refused(422, "should be a list of at least one picture in base64", "images")
     if len(listed) > most:
         raise refused(413, f"has {len(listed)} pictures; at most {most} are taken at once", "images")
-    return [_decoded(value, f"images.{place}") for place, value in enumerate(listed)], True
+    return {_field(place): _decoded(value, _field(place)) for place, value in enumerate(listed)}
+
+
+def _field(place: int) -> str:
+    return f"images.{place}"
 
 
 def _decoded(value: Any, field: str) -> bytes:

@@ -10,7 +10,7 @@ from ray_mlops.vision.perceptual_hash import distances
 _PROBE_SIDE = 16
 _PROBE_STEPS = 100
 _AT_ONCE = 256
-_IMAGES_SEEN, _EPOCHS = 10_000, (3, 12)
+_IMAGES_SEEN, _EPOCHS = 7_000, (3, 12)
 
 
 @dataclass(frozen=True)

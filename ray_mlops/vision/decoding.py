@@ -89,7 +89,7 @@ def _opened(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise Undecodable(f"not an image: its first bytes are {bytes(data[:8]).hex(' ')}") from error
     except Image.DecompressionBombError as error:
-        raise Undecodable("too many pixels") from error
+        raise Undecodable(f"too many pixels: {error}") from error
     except Exception as error:  # a header may break its parser in any way
         raise Undecodable(_defect(error)) from error
 

@@ -115,9 +115,10 @@ def bomb(side: int = 60_000) -> bytes:
 
 BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "empty": ({"content": b""}, 422, "empty"),
-    "no image": ({"content": b"GET me a cat"}, 422, "not an image"),
-    "truncated": ({"content": WHITE[: len(WHITE) // 2]}, 422, "images.0"),
-    "bomb": ({"content": bomb()}, 422, "too many pixels"),
+    "no image": ({"content": b"GET me a cat"}, 422, "image not an image"),
+    "no image in a list": ({"json": {"images": [text(b"none")]}}, 422, "images.0 not an image"),
+    "truncated": ({"content": WHITE[: len(WHITE) // 2]}, 422, "image truncated"),
+    "bomb": ({"content": bomb()}, 422, "image too many pixels: Image size (3600000000 pixels)"),
     "text": ({"content": b"hello", "headers": {"content-type": "text/plain"}}, 415, "content-type"),
     "too large": ({"content": bytes(3_000)}, 413, "larger than 2,000 bytes"),
     "packed": ({"content": WHITE, "headers": {"content-encoding": "gzip"}}, 415, "content-encoding"),

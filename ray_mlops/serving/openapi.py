@@ -1,0 +1,28 @@
+"""What the OpenAPI documents of all endpoints have alike: refusals, the version that answered, request ids."""
+
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
+REQUEST_ID = {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}}
+_PROBLEM = {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}}
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {"message": {"type": "string"}, "problems": {"type": "array", "items": _PROBLEM}},
+        }
+    },
+}
+
+
+def responses(description: str, schema: Mapping[str, Any], refusals: Mapping[int, str]) -> dict[int, Any]:
+    """The responses of a route: 200 with its schema, and the refusals by status."""
+    refused = {status: {"description": text, "content": content(_ERROR)} for status, text in refusals.items()}
+    return {200: {"description": description, "content": content(schema)}, **refused}
+
+
+def content(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A body in JSON."""
+    return {"application/json": {"schema": schema}}
