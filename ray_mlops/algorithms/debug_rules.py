@@ -13,6 +13,7 @@ from ray_mlops.contract import Frozen
 from ray_mlops.errors import TrainingError
 
 _SEEN = "debug.json"
+_SURE = 0.01  # a log loss below which a fit is sure of every picture, and a multiple of it says nothing
 
 
 class DebugRules(Frozen):
@@ -110,7 +111,7 @@ class Debugger:
         rising, patience = self.validation[-1], self.rules.patience
         if self.rules.overfitting is None or len(self.validation) <= patience:
             return
-        best = min(self.validation)
+        best = max(min(self.validation), _SURE)
         recent = self.validation[-patience - 1 :]
         worsening = all(later > earlier for earlier, later in pairwise(recent))
         if worsening and rising > self.rules.overfitting * best and self.losses[-1] < self.losses[-patience - 1]:

@@ -2,16 +2,21 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ray_mlops.contract import Part
+
+Batches = Iterator[tuple[Tensor, Tensor]]
 _AHEAD = 3
 _END = None
+_ROOM = 0.25  # the share of a GPU's free memory that a part may take
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:
@@ -33,7 +38,33 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def moved(batches: Iterable[tuple[np.ndarray, np.ndarray]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def brought(part: Part, device: torch.device) -> Callable[..., Batches]:
+    """`part.batches` as tensors on the device. What fits into a GPU well lies there from now on, which spares each batch
+    its way."""
+    if device.type == "cuda" and not part.streams:
+        images, labels = part.arrays()
+        if images.nbytes <= _ROOM * torch.cuda.mem_get_info(device)[0]:
+            return resident(images, labels, device)
+    return lambda size, seed=None: moved(part.batches(size, seed), device)
+
+
+def resident(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Callable[..., Batches]:
+    """The batches of rows that lie on the device: at most `size` rows, in order or, with a seed, shuffled."""
+    return partial(
+        _drawn, *(torch.from_numpy(np.require(rows, requirements="W")).to(device) for rows in (images, labels))
+    )
+
+
+def _drawn(images: Tensor, labels: Tensor, size: int, seed: int | None = None) -> Batches:
+    if seed is None:
+        yield from zip(images.split(size), labels.split(size), strict=True)
+        return
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels))).to(labels.device)
+    for chosen in order.split(size):
+        yield images[chosen], labels[chosen]
+
+
+def moved(batches: Iterable[tuple[np.ndarray, np.ndarray]], device: torch.device) -> Batches:
     """Batches as tensors on the device; for a GPU they are pinned and on their way while the one before is computed."""
     if device.type != "cuda":
         for images, labels in batches:

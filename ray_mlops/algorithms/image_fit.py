@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ray_mlops.algorithms.augmentation import mixing
 from ray_mlops.algorithms.debug_rules import Debugger
-from ray_mlops.algorithms.devices import autocast, moved
+from ray_mlops.algorithms.devices import autocast, brought
 from ray_mlops.algorithms.image_model import ImageModel
 from ray_mlops.algorithms.image_state import ImageState
 from ray_mlops.algorithms.networks import logits_of
@@ -65,6 +65,9 @@ class ImageFit:
         self._debugger, self._times = Debugger.begin(config.debug, worker.resume), Times()
         self._generator = torch.Generator(device=worker.device)
         self._normalised = self._state.plan.normaliser(worker.device)
+        self._train, self._judged = (
+            brought(part, torch.device(worker.device)) for part in (data.train, data.validation)
+        )
         rows = data.train.rows
         # Batches of equal size, so that none is tiny; as many on every worker, so that none waits for another.
         self._steps = int(most(max(1, -(-rows // max(1, config.batch_size // worker.size))), worker))
@@ -109,8 +112,7 @@ class ImageFit:
 
     def _batches(self, skip: int) -> Iterator[tuple[int, tuple[Tensor, Tensor], float]]:
         """The steps of an epoch; a worker that has run out before the others repeats its last batch with weight 0."""
-        part, device = self._data.train, torch.device(self._worker.device)
-        batches = moved(islice(part.batches(self._size, self._seed()), skip, None), device)
+        part, batches = self._data.train, islice(self._train(self._size, self._seed()), skip, None)
         last = self._blank()
         for step in count(skip):
             started = time.perf_counter()
@@ -197,11 +199,10 @@ class ImageFit:
         """Accuracy and log loss of what would be kept; the workers share the batches among them."""
         state, worker = self._state, self._worker
         network = state.kept
-        share_buffers(network, worker)
+        share_buffers(network, worker, rows=self._times.samples)
         network.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=worker.device)
-        batches = islice(self._data.validation.batches(_JUDGED), worker.rank, None, worker.size)
-        for images, labels in moved(batches, torch.device(worker.device)):
+        for images, labels in islice(self._judged(_JUDGED), worker.rank, None, worker.size):
             with autocast(images.device, state.dtype):
                 logits = logits_of(network(state.laid_out(self._normalised(images)))).float()
             loss = functional.cross_entropy(logits, labels, reduction="sum")

@@ -17,7 +17,7 @@ from ray_mlops.algorithms.own_module import OwnModule, is_own
 from ray_mlops.algorithms.standard import summed
 from ray_mlops.algorithms.together import joined
 from ray_mlops.contract import Data, Worker
-from ray_mlops.errors import ConfigError
+from ray_mlops.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ray_mlops.algorithms.image_classifier import ImageClassifier
@@ -155,24 +155,24 @@ class ImageState:
 def _plan(config: "ImageClassifier", data: Data, worker: Worker) -> Plan:
     images, _ = next(data.validation.batches(1))
     height, width, channels = images.shape[1:]
-    mean, std = (config.mean, config.std) if config.mean and config.std else _measured(data, worker)
+    mean, std = (config.mean, config.std) if config.mean and config.std else _measured(data, worker, channels)
     if not len(mean) == len(std) == channels:
         raise ConfigError(f"mean and std have {len(mean)} and {len(std)} values; the pictures have {channels} channels")
     return Plan(str(config.network), config.widths, data.names, (height, width, channels), mean, std)
 
 
-def _measured(data: Data, worker: Worker) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _measured(data: Data, worker: Worker, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel over training rows of all workers, of shares of 255."""
-    sums: np.ndarray | None = None
-    rows = 0
+    sums, rows = np.zeros((3, channels)), 0  # a worker may have no rows of a stream
     for images, _ in data.train.batches(256):
-        pixels = images.reshape(-1, images.shape[-1]).astype(np.float64) / 255
-        found = np.stack([np.full(pixels.shape[1], len(pixels)), pixels.sum(axis=0), (pixels**2).sum(axis=0)])
-        sums, rows = found if sums is None else sums + found, rows + len(images)
+        pixels = images.reshape(-1, channels).astype(np.float64) / 255
+        sums += [np.full(channels, len(pixels)), pixels.sum(axis=0), (pixels**2).sum(axis=0)]
+        rows += len(images)
         if rows >= _MEASURED:
             break
-    assert sums is not None, "a training part has no rows"
     count, first, second = summed(sums, worker)
+    if not count.all():
+        raise DataError("no worker has a training image")
     mean = first / count
     deviation = np.sqrt(np.maximum(second / count - mean**2, 0))
     return tuple(mean.tolist()), tuple(np.where(deviation < 1e-6, 1.0, deviation).tolist())

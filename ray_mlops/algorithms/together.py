@@ -32,8 +32,10 @@ def joined(network: nn.Module, worker: Worker) -> nn.Module:
     return DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def share_buffers(network: nn.Module, worker: Worker) -> None:
-    """Give every worker the running statistics of rank 0, the ones that are saved."""
+def share_buffers(network: nn.Module, worker: Worker, *, rows: int) -> None:
+    """Give every worker the running statistics of the one that has learnt from the most rows; `rows` are one's own."""
     if worker.size > 1:
+        leading = rows == most(rows, worker)
+        source = int(most(worker.rank if leading else -1, worker))
         for buffer in network.buffers():
-            group.broadcast(buffer, src=0)
+            group.broadcast(buffer, src=source)

@@ -71,6 +71,13 @@ def test_rows_learnt_by_heart() -> None:
         found.judged(0.1, 1.2, done=0.3)
 
 
+def test_a_fit_that_is_sure_of_every_row_is_none_of_them() -> None:
+    found = debugger(overfitting=2.0, patience=2)
+    for loss, validation in ((1e-3, 0.0), (1e-4, 2e-5), (5e-5, 5e-5), (2e-5, 7e-5)):
+        found.judged(loss, validation, done=0.2)
+    assert found.validation[-1] == 7e-5
+
+
 def test_units_that_answer_nothing() -> None:
     with pytest.raises(TrainingError, match="98% of the units of layer 2 are dead"):
         debugger().units([0.1, 0.98])

@@ -44,15 +44,14 @@ group.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2, tim
 whole = examination_images()
 images, labels = whole.train.arrays()
 batch = whole.validation.arrays()[0]
-cut = len(labels) // 3  # uneven shares
-share = slice(None, cut) if rank == 0 else slice(cut, None)
 scores = []
-for kind in (ArrayPart, Streamed):
+for case, (kind, cut) in enumerate([(ArrayPart, 60), (Streamed, 60), (Streamed, 0)]):  # uneven shares, also none at all
+    share = slice(None, cut) if rank == 0 else slice(cut, None)
     data = Data(kind(images[share], labels[share]), whole.validation, whole.names)
-    worker = Keeper(rank=rank, size=2, folder=f"{out}/{kind.__name__}", keep=4)
+    worker = Keeper(rank=rank, size=2, folder=f"{out}/{case}", keep=4)
     scores.append(SMALL.fit(data, worker).predict(batch))
     group.barrier()
-    resumed = Keeper(rank=rank, size=2, resume=f"{out}/{kind.__name__}")
+    resumed = Keeper(rank=rank, size=2, resume=f"{out}/{case}")
     scores.append(SMALL.fit(data, resumed).predict(batch))
 np.save(f"{out}/{rank}.npy", np.array(scores))
 """
@@ -124,6 +123,7 @@ def test_two_workers_with_uneven_shares_learn_together_and_go_on_together(tmp_pa
     # Running statistics of the second worker are not what is kept, so only the first one's answers are compared.
     assert np.array_equal(one[0], one[1])
     assert np.array_equal(one[2], one[3])
+    assert np.array_equal(one[4], one[5])
     labels = examination_images().validation.arrays()[1]
     for scores in (*one, *other):
         assert validation_metrics(labels, scores)["accuracy"] > 0.8

@@ -1,7 +1,8 @@
 """The other side of `training.py`: plain loops of torch and XGBoost, as one writes them without this product.
 
 `python tests/benchmarks/bare_training.py SIDE FOLDER` does one side on what `product_training.py prepare` left in the
-folder, and prints `{"rate": ...}` (rows a second) as its last line. Only the definition of the network is shared.
+folder, and prints `{"rate": ...}` (rows a second) and a result as its last line. Only the definition of the network is
+shared.
 """
 
 import json
@@ -23,16 +24,16 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def vision(folder: Path, settings: dict[str, Any]) -> float:
-    """Images a second of a loop over the whole part in memory."""
+def vision(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
+    """A loop over the whole part in memory."""
     import torch
 
     torch.set_num_threads(settings["threads"])
     return _epochs(folder, settings, rank=0, size=1)
 
 
-def ddp(folder: Path, settings: dict[str, Any]) -> float:
-    """Images a second of all workers; to be started by torchrun."""
+def ddp(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
+    """The same on all workers; to be started by torchrun."""
     import torch
     import torch.distributed as group
 
@@ -44,7 +45,7 @@ def ddp(folder: Path, settings: dict[str, Any]) -> float:
         group.destroy_process_group()
 
 
-def _epochs(folder: Path, settings: dict[str, Any], *, rank: int, size: int) -> float:
+def _epochs(folder: Path, settings: dict[str, Any], *, rank: int, size: int) -> dict[str, float]:
     import torch
     from torch.nn import functional
     from torch.nn.parallel import DistributedDataParallel
@@ -66,15 +67,14 @@ def _epochs(folder: Path, settings: dict[str, Any], *, rank: int, size: int) -> 
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.1, total_steps=settings["epochs"] * steps, pct_start=0.2
     )
-    dtype = dtype_of("auto", place)
+    dtype = dtype_of(settings["precision"], place)
     mean, deviation = images[:4096].float().mean() / 255, images[:4096].float().std() / 255
     scale, shift = 1 / (255 * deviation), -mean / deviation
     started = time.perf_counter()
     for _ in range(settings["epochs"]):
         network.train()
         for chosen in torch.randperm(len(labels), device=place).split(batch):
-            values = (_augmented(images[chosen]) * scale + shift).permute(0, 3, 1, 2)
-            values = values.contiguous(memory_format=torch.channels_last)
+            values = _input(_augmented(images[chosen]), scale, shift)
             with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
                 logits = trained(values).float()
             loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.05)
@@ -84,7 +84,18 @@ def _epochs(folder: Path, settings: dict[str, Any], *, rank: int, size: int) -> 
             schedule.step()
     if place.type == "cuda":
         torch.cuda.synchronize()
-    return size * settings["epochs"] * len(labels) / (time.perf_counter() - started)
+    rate = size * settings["epochs"] * len(labels) / (time.perf_counter() - started)
+    network.eval()
+    judged, wanted = (torch.from_numpy(stored[name]).to(place) for name in ("validation", "validation_labels"))
+    with torch.inference_mode():
+        found = torch.cat([network(_input(part, scale, shift)).argmax(1) for part in judged.split(256)])
+    return {"rate": rate, "accuracy": float((found == wanted).float().mean())}
+
+
+def _input(images: Any, scale: Any, shift: Any) -> Any:
+    import torch
+
+    return (images * scale + shift).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
 def _augmented(images: Any) -> Any:
@@ -101,20 +112,23 @@ def _augmented(images: Any) -> Any:
     return padded[torch.arange(rows, device=images.device)[:, None, None], along[:, :, None], across[:, None, :]]
 
 
-def boosting(folder: Path, settings: dict[str, Any]) -> float:
-    """Rows a second of XGBoost alone, from arrays to a model."""
+def boosting(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
+    """XGBoost alone, from arrays to a model."""
     import xgboost
+    from sklearn.metrics import average_precision_score
 
     stored = np.load(folder / "rows.npz")
     parameters = {**settings["xgboost"], "nthread": settings["threads"]}
     started = time.perf_counter()
     train = xgboost.QuantileDMatrix(stored["features"], stored["labels"], max_bin=parameters["max_bin"])
-    xgboost.train(parameters, train, settings["rounds"])
-    return len(stored["labels"]) / (time.perf_counter() - started)
+    model = xgboost.train(parameters, train, settings["rounds"])
+    rate = len(stored["labels"]) / (time.perf_counter() - started)
+    scores = model.inplace_predict(stored["validation"])
+    return {"rate": rate, "average_precision": float(average_precision_score(stored["validation_labels"], scores))}
 
 
-def loader(folder: Path, settings: dict[str, Any]) -> float:
-    """Images a second of one epoch of a `DataLoader` with 2 workers over JPEG bytes in Parquet."""
+def loader(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
+    """One epoch of a `DataLoader` with 2 workers over JPEG bytes in Parquet."""
     import pyarrow.parquet as pq
     import torch
     from torch.utils.data import DataLoader, Dataset
@@ -126,7 +140,7 @@ def loader(folder: Path, settings: dict[str, Any]) -> float:
     class Pictures(Dataset):
         def __init__(self) -> None:
             self.bytes = [np.frombuffer(data, np.uint8) for data in table["image"].to_pylist()]
-            self.change = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])
+            self.change = v2.Compose([v2.RandomCrop(32, padding=4, padding_mode="reflect"), v2.RandomHorizontalFlip()])
 
         def __len__(self) -> int:
             return len(self.bytes)
@@ -134,25 +148,28 @@ def loader(folder: Path, settings: dict[str, Any]) -> float:
         def __getitem__(self, place: int) -> Any:
             return self.change(decode_jpeg(torch.from_numpy(self.bytes[place].copy())))
 
-    started, rows = time.perf_counter(), 0
+    started, rows, light = time.perf_counter(), 0, 0.0
     for batch in DataLoader(Pictures(), batch_size=settings["batch_size"], shuffle=True, num_workers=2):
-        rows += len(batch)
-    return rows / (time.perf_counter() - started)
+        rows, light = rows + len(batch), light + float(batch.sum(dtype=torch.int64))
+    return {"rate": rows / (time.perf_counter() - started), "brightness": light / rows / 32**2 / 3}
 
 
-def batch_inference(folder: Path, settings: dict[str, Any]) -> float:
-    """Images a second of a loop that decodes, resizes and classifies JPEG files with ResNet-18 at 224 pixels."""
+def batch_inference(folder: Path, settings: dict[str, Any]) -> dict[str, float]:
+    """A loop that decodes, resizes and classifies JPEG files with ResNet-18 at 224 pixels; `agreement` is the share of
+    files that the product gave the same class before."""
     import pyarrow.parquet as pq
     import torch
+    from safetensors.torch import load_file
     from torchvision import models
     from torchvision.io import decode_jpeg
     from torchvision.transforms.v2 import functional
 
     torch.set_num_threads(settings["threads"])
     place, network = device(), models.resnet18(num_classes=10).eval()
+    network.load_state_dict(load_file(folder / "resnet18" / "model.safetensors"))
     network = network.to(place, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     files = pq.read_table(folder / "few.parquet")["image"].to_pylist()
-    started = time.perf_counter()
+    started, found = time.perf_counter(), []
     with torch.inference_mode():
         for start in range(0, len(files), 64):
             decoded = [
@@ -160,14 +177,16 @@ def batch_inference(folder: Path, settings: dict[str, Any]) -> float:
             ]
             sized = torch.stack([functional.resize(image, [224, 224]) for image in decoded]).to(place)
             values = (sized.float() / 255 - 0.5) / 0.25
-            network(values.contiguous(memory_format=torch.channels_last)).softmax(1).cpu()
-    return len(files) / (time.perf_counter() - started)
+            found.append(network(values.contiguous(memory_format=torch.channels_last)).softmax(1).cpu())
+    rate = len(files) / (time.perf_counter() - started)
+    classes = pq.read_table(folder / "scores.parquet")["class"].to_numpy().astype(int)
+    return {"rate": rate, "agreement": float((torch.cat(found).argmax(1).numpy() == classes).mean())}
 
 
 SIDES = {f.__name__: f for f in (vision, ddp, boosting, loader, batch_inference)}
 
 if __name__ == "__main__":
     side, where = sys.argv[1], Path(sys.argv[2])
-    rate = SIDES[side](where, json.loads((where / "settings.json").read_text()))
+    found = SIDES[side](where, json.loads((where / "settings.json").read_text()))
     if int(os.environ.get("RANK", "0")) == 0:
-        print(json.dumps({"rate": rate}))
+        print(json.dumps(found))

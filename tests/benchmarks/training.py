@@ -1,8 +1,9 @@
 """Training through the product beside bare loops: `python tests/benchmarks/training.py --data ../shared/data`.
 
 Vision (one worker against a torch loop, two against torchrun), boosting, data loading and batch inference; each side in a
-process of its own, in turns, on the same rows with the same settings. Prints a table of rows a second, medians of the
-rounds, and, last, one JSON line: `{"ratios": {...}, "startup_s": ...}`, a ratio above 1 meaning that the product is faster.
+process of its own, in turns, on the same rows with the same settings. Where a side has a result worth comparing
+(`RESULTS`), a difference beyond what chance explains ends the run. Prints a table of rows a second, medians of the rounds,
+and, last, one JSON line: `{"ratios": {...}, "startup_s": ...}`, a ratio above 1 meaning that the product is faster.
 """
 
 import argparse
@@ -17,6 +18,14 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 CASES = ("vision", "ddp", "boosting", "loader", "batch_inference")
+# What both sides must agree on, and how closely: they draw other rows (vision), share all (boosting) or decode otherwise.
+RESULTS = {
+    "vision": ("accuracy", 0.03),
+    "ddp": ("accuracy", 0.03),
+    "boosting": ("average_precision", 0.002),
+    "loader": ("brightness", 0.5),
+    "batch_inference": ("agreement", 0.05),
+}
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -32,7 +41,9 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "images": arguments.images,
         "events": arguments.events,
         "inferred": arguments.inferred,
+        "cases": list(arguments.only),
         "epochs": arguments.epochs,
+        "precision": arguments.precision,
         "rounds": arguments.rounds,
         "batch_size": ImageClassifier().batch_size,
         "widths": ImageClassifier().widths,
@@ -68,6 +79,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--trees", dest="rounds", type=int, default=100)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--only", nargs="+", choices=CASES, default=CASES)
     arguments = parser.parse_args()
     found: dict[str, dict[str, list[dict[str, Any]]]] = {case: {"product": [], "bare": []} for case in arguments.only}
@@ -85,6 +97,15 @@ def main() -> None:
     _print(found)
 
 
+def _agree(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
+    for case, sides in found.items():
+        name, tolerance = RESULTS[case]
+        values = [run[name] for runs in sides.values() for run in runs]
+        print(f"{case}: {name} " + " ".join(f"{value:.4f}" for value in values))
+        if max(values) - min(values) > tolerance:
+            raise SystemExit(f"{case}: the sides do not agree in {name}: {values}")
+
+
 def _print(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
     print(f"{'case':<18}{'product rows/s':>16}{'bare rows/s':>16}{'ratio':>8}")
     ratios = {}
@@ -92,6 +113,7 @@ def _print(found: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
         product, bare = (statistics.median(run["rate"] for run in sides[side]) for side in ("product", "bare"))
         ratios[case] = round(product / bare, 3)
         print(f"{case:<18}{product:>16,.0f}{bare:>16,.0f}{ratios[case]:>8.2f}")
+    _agree(found)
     start_ups = [run["startup_s"] for run in found.get("vision", {}).get("product", [])]
     startup = round(statistics.median(start_ups), 1) if start_ups else None
     print(json.dumps({"ratios": ratios, "startup_s": startup}))
