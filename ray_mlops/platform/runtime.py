@@ -61,17 +61,31 @@ def connect(*, verbose: bool = False) -> None:
 
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS") or _local_address()
+    shared = os.environ.get("RAY_ADDRESS")
+    address = shared or _local_address()
+    # Our own head has the settings from its start. Workers with a runtime environment are started anew, one by one,
+    # and those that Ray holds ready would be of no use.
+    environment = {"runtime_env": {"env_vars": dict(SETTINGS)}} if shared else {}
     try:
         ray.init(
             address=address,
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
-            runtime_env={"env_vars": dict(SETTINGS)},
+            **environment,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RayMlopsError(f"cannot connect to Ray at {address}: {error}") from error
     _quiet(verbose)
+    if not shared:
+        _leave_spare_cpus()
+
+
+def _leave_spare_cpus() -> None:
+    """Let Ray Data start as many workers as there are cores: each costs seconds to start, and more are not faster."""
+    import ray.data
+    from ray.data import ExecutionResources
+
+    ray.data.DataContext.get_current().execution_options.resource_limits = ExecutionResources(cpu=os.cpu_count() or 1)
 
 
 def _quiet(verbose: bool) -> None:
