@@ -28,6 +28,7 @@ from ray_mlops.errors import EndpointError, RayMlopsError
 # Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
 # stage; without the footer setting each Parquet read starts 32 actors; a Train report waits for the health check.
 SETTINGS = {
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_num_workers_soft_limit": "8",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
