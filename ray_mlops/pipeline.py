@@ -12,7 +12,7 @@ from ray_mlops import algorithms
 from ray_mlops.contract import Algorithm, Frozen, ModelVersion, Run
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeaturesConfig
-from ray_mlops.platform import registry, runtime, store
+from ray_mlops.platform import registry, runtime, store, tracking
 from ray_mlops.platform.store import Step
 from ray_mlops.stage_names import STAGES, StageName
 from ray_mlops.stages import (
@@ -209,10 +209,16 @@ def execute(
 
 def _perform(step: Step, run: Run, *, again: bool, verbose: bool) -> store.Record:
     try:
-        return store.once(step, run, again=again, before=partial(runtime.connect, verbose=verbose))
+        return store.once(step, run, again=again, before=partial(_ready, run, verbose=verbose))
     except Exception as error:
         # Ray wraps what a task raised; the user wants our message, not the worker's traceback.
         cause = getattr(error, "cause", None)
         if isinstance(cause, Exception) and cause is not error:
             raise cause from error
         raise
+
+
+def _ready(run: Run, *, verbose: bool) -> None:
+    """Connect to Ray, and meanwhile open MLflow, where the run and its model will be entered."""
+    tracking.open_early(tracking.tracking_uri(run))
+    runtime.connect(verbose=verbose)

@@ -1,6 +1,7 @@
 """Candidates fitted on the earlier part of the data and judged on the later part, in ranking and in money."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,8 +73,11 @@ def hold(earlier: Lesson, later: Lesson, seconds: np.ndarray, *, seed: int) -> C
     fitted: list[tuple[Candidate, tuple[np.ndarray, Lesson] | None]] = [
         (candidate, None) for fit in simple if (candidate := fit(earlier)) is not None
     ]
-    for fit in (partial(candidates.linear, seed=seed), partial(candidates.boosting, seed=seed)):
-        fitted.append((fit(earlier), _before(fit, earlier)))
+    with ThreadPoolExecutor(1) as side:  # both fits of a model at once: each takes one thread
+        for fit in (partial(candidates.linear, seed=seed), partial(candidates.boosting, seed=seed)):
+            whole = side.submit(fit, earlier)
+            before = _before(fit, earlier)
+            fitted.append((whole.result(), before))
     standings = tuple(_judge(candidate, before, earlier, later, (days, count)) for candidate, before in fitted)
     return Contest(standings, count, float(later.stolen.sum()))
 

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from ray_mlops.contract import PROGRESS, Backend, Run
 from ray_mlops.errors import ConfigError, StorageError, TrainingError
-from ray_mlops.platform import files
+from ray_mlops.platform import checkpoints, files
 from ray_mlops.platform.ray_worker import PROGRESS_FILE, SCORE, UNJUDGED
 
 FOLDER = "train"
@@ -75,6 +76,24 @@ def fit(
     kept = _kept(result.best_checkpoints or (), run, endurance.kept)
     files.remove(files.join(run.uri, FOLDER))
     return result.return_value, kept
+
+
+def fit_here(work: Callable[[dict[str, Any]], Any], loop: Mapping[str, Any], run: Run) -> Any:
+    """What `work` returns in this process, in Ray Train's local mode: no worker to wait for, and none to replace.
+
+    Raises `TrainingError`.
+    """
+    from ray import train
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    here = train.ScalingConfig(num_workers=0)
+    try:
+        outcome = DataParallelTrainer(work, train_loop_config=dict(loop), scaling_config=here).fit().return_value
+    except Exception as error:
+        reason = "".join(traceback.format_exception_only(error)).strip()
+        raise TrainingError(f"the fit failed on worker 0 of 1: {reason}") from error
+    checkpoints.forget(run.uri)
+    return outcome
 
 
 def _mend(run: Run) -> None:

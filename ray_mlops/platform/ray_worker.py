@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,16 @@ def noticed() -> bool:
     from ray import train
 
     return train.get_preemption_info() is not None
+
+
+@contextmanager
+def resumed() -> Iterator[str | None]:
+    """The local folder of the checkpoint that Ray Train goes on from, None at the first attempt."""
+    from ray import train
+
+    checkpoint = train.get_checkpoint()
+    with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+        yield folder
 
 
 @dataclass

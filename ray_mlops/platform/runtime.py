@@ -28,6 +28,7 @@ from ray_mlops.errors import EndpointError, RayMlopsError
 # Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
 # stage; without the footer setting each Parquet read starts 32 actors; a Train report waits for the health check.
 SETTINGS = {
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_num_workers_soft_limit": "8",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
@@ -61,17 +62,31 @@ def connect(*, verbose: bool = False) -> None:
 
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS") or _local_address()
+    shared = os.environ.get("RAY_ADDRESS")
+    address = shared or _local_address()
+    # Our own head has the settings from its start. Workers with a runtime environment are started anew, one by one,
+    # and those that Ray holds ready would be of no use.
+    environment = {"runtime_env": {"env_vars": dict(SETTINGS)}} if shared else {}
     try:
         ray.init(
             address=address,
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
-            runtime_env={"env_vars": dict(SETTINGS)},
+            **environment,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RayMlopsError(f"cannot connect to Ray at {address}: {error}") from error
     _quiet(verbose)
+    if not shared:
+        _leave_spare_cpus()
+
+
+def _leave_spare_cpus() -> None:
+    """Let Ray Data start as many workers as there are cores: each costs seconds to start, and more are not faster."""
+    import ray.data
+    from ray.data import ExecutionResources
+
+    ray.data.DataContext.get_current().execution_options.resource_limits = ExecutionResources(cpu=os.cpu_count() or 1)
 
 
 def _quiet(verbose: bool) -> None:

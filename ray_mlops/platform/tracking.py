@@ -8,9 +8,11 @@ import fcntl
 import hashlib
 import logging
 import os
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -133,15 +135,46 @@ def connect(uri: str) -> "MlflowClient":
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         with _one_creator(uri):
-            from mlflow.tracking import MlflowClient
-
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            client.search_registered_models(max_results=1)
+            if not exists(uri):
+                _create(Path(uri.removeprefix(_SQLITE)))
+            client = _open(uri)
     except Exception as error:  # MLflow lets database drivers' own exceptions through
         raise StorageError(
             f"cannot open MLflow at {uri}: {error}. Check the address, its rights and free space."
         ) from error
     return client
+
+
+def open_early(uri: str) -> None:
+    """Import MLflow and make its database in a thread, while this process waits for something else.
+
+    Both take about 5 s together. What fails here fails again, with its message, where MLflow is needed.
+    """
+    if "mlflow" not in sys.modules:
+        threading.Thread(target=_tried, args=(uri,), name="mlflow", daemon=True).start()
+
+
+def _tried(uri: str) -> None:
+    with suppress(StorageError):
+        connect(uri)
+
+
+def _open(uri: str) -> "MlflowClient":
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_registered_models(max_results=1)
+    return client
+
+
+def _create(path: Path) -> None:
+    """Make a database under another name: a process that is killed meanwhile must not leave half of the tables."""
+    part = path.with_suffix(f".{os.getpid()}")
+    try:
+        _open(f"{_SQLITE}{part}")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -197,7 +197,7 @@ def _wait_running(name: str, seconds: float) -> None:
             raise EndpointError(f"its status is {status}")
         if time.monotonic() > deadline:
             raise EndpointError(f"it was not ready within {seconds:g} s (set deploy.ready_s)")
-        time.sleep(0.1)
+        time.sleep(0.5)  # to ask costs 0.1 s of processor time, which the replica could use to start
 
 
 def _abandon(name: str) -> None:

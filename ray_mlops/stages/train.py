@@ -5,8 +5,8 @@ import resource
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from ray_mlops.algorithms import describe, with_settings
 from ray_mlops.algorithms.worker import validation_metrics
 from ray_mlops.contract import Algorithm, Backend, Data, Decision, Features, Frozen, ImageFeatures, Run, Trained, Trials
-from ray_mlops.platform import files, fleet, ray_worker
+from ray_mlops.platform import checkpoints, files, fleet, ray_worker
 from ray_mlops.platform.permission import require_model
 from ray_mlops.platform.ray_worker import RayWorker
 from ray_mlops.platform.user_code import by_value
@@ -43,7 +43,9 @@ class TrainConfig(Frozen):
     A checkpoint is kept every `checkpoint_seconds`, which costs about 0.2 s, and when a node is about to be taken away;
     the best `checkpoints` stay beside the model. `resize_seconds` is how often an elastic fit looks for more room.
     `stream` reads the training rows through Ray Data instead of into memory. `cost_per_hour` is the price of a worker,
-    for the record.
+    for the record. At most `in_process_rows` rows for one worker without a GPU, on a cluster of one node, are fitted in
+    this process: Ray Train would take about 15 s to start a worker. A process that dies is then no worker to be
+    replaced; the command has to be run again, and goes on from the last checkpoint as well.
     """
 
     workers: Annotated[int | tuple[int, int], AfterValidator(_legal_span)] = 1
@@ -56,6 +58,7 @@ class TrainConfig(Frozen):
     resize_seconds: float = Field(default=60.0, ge=0)
     stream: bool = False
     cost_per_hour: float | None = Field(default=None, ge=0)
+    in_process_rows: int = Field(default=500_000, ge=0)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -111,9 +114,17 @@ def placement(config: TrainConfig, backend: Backend, cluster: Mapping[str, float
     }
 
 
+def fits_here(config: TrainConfig, rows: int, *, gpu: bool) -> bool:
+    """Whether one worker with so many training rows may be this process, as far as the settings go."""
+    return rows <= config.in_process_rows and not (gpu or config.stream or config.checkpoints)
+
+
 @dataclass(frozen=True)
 class _Job:
-    """All that a worker has to be told; `rows` are the training rows, `started` is when the stage began (Unix time)."""
+    """All that a worker has to be told; `rows` are the training rows, `started` is when the stage began (Unix time).
+
+    `here` says that the worker is the process of the command, whose checkpoints are its own business.
+    """
 
     algorithm: Algorithm
     source: AnySource
@@ -122,6 +133,7 @@ class _Job:
     config: TrainConfig
     rows: int
     started: float
+    here: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,11 +150,14 @@ def _fit(job: _Job, run: Run) -> tuple[_Outcome, dict[str, float]]:
 
     config = job.config
     alone = config.span == (1, 1)
+    place = placement(config, job.algorithm.backend, ray.cluster_resources())
+    if alone and len(ray.nodes()) == 1 and fits_here(config, job.rows, gpu=place["use_gpu"]):
+        return fleet.fit_here(_work, {"job": replace(job, here=True)}, run), {}
     return fleet.fit(
         _work,
         {"job": job},
         run,
-        place=placement(config, job.algorithm.backend, ray.cluster_resources()),
+        place=place,
         backend=None if alone else fleet.backend_config(job.algorithm.backend),
         endurance=fleet.Endurance(config.retries, config.start_minutes, config.checkpoints),
         data=_streamed(job),
@@ -167,8 +182,7 @@ def _work(loop: dict[str, Any]) -> _Outcome | None:
     job: _Job = loop["job"]
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
-    checkpoint = ray.train.get_checkpoint()
-    with checkpoint.as_directory() if checkpoint else nullcontext() as resume:
+    with checkpoints.latest(job.uri) if job.here else ray_worker.resumed() as resume:
         worker = RayWorker(
             rank=rank,
             size=size,
@@ -180,6 +194,7 @@ def _work(loop: dict[str, Any]) -> _Outcome | None:
             uri=job.uri,
             checkpoint_seconds=job.config.checkpoint_seconds,
             keep_judged=job.config.checkpoints > 0,
+            send=partial(checkpoints.keep, job.uri) if job.here else ray_worker.send,
         )
         data = _data(job, rank, size)
         begun = time.time()

@@ -69,3 +69,10 @@ def test_an_address_nobody_answers_is_a_clear_error() -> None:
 def test_importing_the_module_does_not_import_mlflow() -> None:
     code = "import sys, ray_mlops.platform.registry, ray_mlops.platform.tracking; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_database_is_made_whole_under_its_name(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracking.open_early(uri)
+    tracking.connect(uri)  # meets the thread, or comes first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.lock"]

@@ -16,7 +16,7 @@ from ray_mlops.errors import ConfigError, DataError, DecisionError, TrainingErro
 from ray_mlops.platform.parts import Source
 from ray_mlops.stages import features as features_stage
 from ray_mlops.stages import train
-from ray_mlops.stages.train import TrainConfig, placement
+from ray_mlops.stages.train import TrainConfig, fits_here, placement
 from tests.own_algorithm import LargeAmounts
 from tests.planted import FEATURES, a_run, by_many_causes, clean_table, events
 from tests.stages.row_noter import RowNoter
@@ -48,9 +48,10 @@ def scores(result: Trained, algorithm: Algorithm, made: Features) -> np.ndarray:
     return algorithm.load(f"{result.uri}/model").predict(data_of(made).validation.arrays()[0])
 
 
-def test_one_worker_ends_with_the_model_of_a_plain_fit(made: Features, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_process_rows", [0, 500_000])
+def test_one_worker_ends_with_the_model_of_a_plain_fit(in_process_rows: int, made: Features, tmp_path: Path) -> None:
     algorithm = XGBoost(rounds=20, subsample=0.8)
-    result = trained(made, tmp_path, algorithm)
+    result = trained(made, tmp_path, algorithm, TrainConfig(in_process_rows=in_process_rows))
     plain = algorithm.fit(data_of(made), LocalWorker(seed=3))
     batch, labels = data_of(made).validation.arrays()
     assert np.array_equal(scores(result, algorithm, made), plain.predict(batch))
@@ -85,7 +86,7 @@ def test_a_users_own_algorithm_travels_by_value(made: Features, tmp_path: Path) 
 
 def test_a_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(made: Features, tmp_path: Path) -> None:
     algorithm = Stepwise(fatal=7, fate="kill", diary=str(tmp_path))
-    result = trained(made, tmp_path, algorithm, TrainConfig(checkpoint_seconds=0))
+    result = trained(made, tmp_path, algorithm, TrainConfig(checkpoint_seconds=0, in_process_rows=0))
     done = [(step, way) for _, step, way in steps(tmp_path)]
     again = done[8][0]  # the last checkpoint that had been committed when the worker died
     assert 0 < again <= 7
@@ -95,16 +96,20 @@ def test_a_killed_worker_is_replaced_and_goes_on_from_its_checkpoint(made: Featu
     assert algorithm.load(f"{result.uri}/model").weights == plain.weights
 
 
-def test_a_failed_attempt_says_why_and_the_next_goes_on_from_its_checkpoint(made: Features, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_process_rows", [0, 500_000])
+def test_a_failed_attempt_says_why_and_the_next_goes_on_from_its_checkpoint(
+    in_process_rows: int, made: Features, tmp_path: Path
+) -> None:
     algorithm = Stepwise(fatal=5, fate="raise", diary=str(tmp_path))
-    config = TrainConfig(checkpoint_seconds=0, retries=0)
+    config = TrainConfig(checkpoint_seconds=0, retries=0, in_process_rows=in_process_rows)
     with pytest.raises(TrainingError, match="worker 0 of 1: .*the stars were not right"):
         trained(made, tmp_path, algorithm, config)
     assert not (tmp_path / "runs" / "train" / "model").exists()
-    trained(made, tmp_path, algorithm, config)
+    result = trained(made, tmp_path, algorithm, config)
     again = [step for _, step, way in steps(tmp_path) if way == "resumed"]
     assert again == list(range(again[0], 12))
     assert 0 < again[0] <= 5
+    assert [path.name for path in Path(result.uri).iterdir()] == ["model"]
 
 
 def test_the_best_checkpoints_stay_beside_the_model(made: Features, tmp_path: Path) -> None:
@@ -153,6 +158,20 @@ def test_a_stream_brings_every_row_once_an_epoch(workers: int, made: Features, t
 
 def in_order(rows: np.ndarray) -> list[tuple[float, ...]]:
     return sorted(map(tuple, np.nan_to_num(rows, nan=-1.0).tolist()))
+
+
+@pytest.mark.parametrize(
+    ("config", "rows", "gpu", "here"),
+    [
+        (TrainConfig(), 500_000, False, True),
+        (TrainConfig(), 500_001, False, False),
+        (TrainConfig(), 10, True, False),
+        (TrainConfig(stream=True), 10, False, False),
+        (TrainConfig(checkpoints=1), 10, False, False),
+    ],
+)
+def test_a_small_fit_needs_no_worker(config: TrainConfig, rows: int, gpu: bool, here: bool) -> None:
+    assert fits_here(config, rows, gpu=gpu) is here
 
 
 def test_nothing_starts_against_the_decision(made: Features, tmp_path: Path) -> None:
