@@ -109,9 +109,8 @@ def mixing(images: "Tensor", generator: "Generator", *, mixup: float, cutmix: fl
     partner = torch.randperm(rows, generator=generator, device=generator.device).to(device)
     paste = bool(cutmix) and (not mixup or generator.initial_seed() % 2 == 1)  # a coin that a GPU need not tell
     # A share of Beta(a, a) from two Gamma draws; torch's own Beta takes no generator.
-    gammas = torch._standard_gamma(
-        torch.full((2, rows), cutmix if paste else mixup, device=generator.device), generator
-    )
+    shape = torch.full((2, rows), cutmix if paste else mixup, device=generator.device)
+    gammas = torch._standard_gamma(shape, generator)  # pyright: ignore[reportPrivateImportUsage]
     share = (gammas[0] / gammas.sum(dim=0).clamp_min(1e-12)).to(device)
     if not paste:
         weight = share.view(-1, 1, 1, 1)

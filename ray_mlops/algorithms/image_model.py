@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,7 +100,8 @@ class ImageModel:
         from ray_mlops.algorithms import networks
 
         found = json.loads((Path(path) / cls.PLAN).read_text())
-        plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+        plan = Plan(**fields)
         if own_module.is_own(plan.network):
             network = networks.Graph(own_module.load(str(Path(path) / own_module.GRAPH)))
         else:

@@ -94,12 +94,10 @@ def build(name: str, shape: tuple[int, int, int], classes: int, widths: tuple[in
 
 def _adapt(network: nn.Module, channels: int) -> None:
     """Let the first convolution take `channels` instead of three."""
-    name, first = next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
-    fresh = nn.Conv2d(
-        channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=first.bias is not None
-    )
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, fresh)
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first.in_channels = channels
+    first.weight = nn.Parameter(first.weight.new_empty(first.out_channels, channels, *first.kernel_size))
+    first.reset_parameters()
 
 
 def head_of(network: nn.Module) -> str:

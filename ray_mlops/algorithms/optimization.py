@@ -48,7 +48,8 @@ class RunningAverage:
         decay = min(self._decay, (1 + step) / (10 + step))
         with torch.no_grad():
             floating, others = _pairs(_tensors(self.network), _tensors(network))
-            torch._foreach_lerp_([mine for mine, _ in floating], [value for _, value in floating], 1 - decay)
+            lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+            lerp([mine for mine, _ in floating], [value for _, value in floating], 1 - decay)
             for mine, value in others:
                 mine.copy_(value)
 

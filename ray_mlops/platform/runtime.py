@@ -66,7 +66,7 @@ def connect(*, verbose: bool = False) -> None:
     address = shared or _local_address()
     # Our own head has the settings from its start. Workers with a runtime environment are started anew, one by one,
     # and those that Ray holds ready would be of no use.
-    environment = {"runtime_env": {"env_vars": dict(SETTINGS)}} if shared else {}
+    environment: dict[str, Any] = {"runtime_env": {"env_vars": dict(SETTINGS)}} if shared else {}
     try:
         ray.init(
             address=address,

@@ -99,17 +99,17 @@ def _input(images: Any, scale: Any, shift: Any) -> Any:
 
 
 def _augmented(images: Any) -> Any:
-    """Shift each picture by up to `PAD` pixels and mirror half of them."""
+    """Shift each picture by up to `PAD` pixels, the border mirrored, and mirror half of them."""
     import torch
 
     rows, height, width, _ = images.shape
-    padded = torch.nn.functional.pad(images, (0, 0, PAD, PAD, PAD, PAD))
     down, right = torch.randint(0, 2 * PAD + 1, (2, rows), device=images.device).unbind()
     across = torch.arange(width, device=images.device).expand(rows, width)
     mirrored = torch.rand(rows, 1, device=images.device) < 0.5
-    across = torch.where(mirrored, width - 1 - across, across) + right[:, None]
-    along = torch.arange(height, device=images.device) + down[:, None]
-    return padded[torch.arange(rows, device=images.device)[:, None, None], along[:, :, None], across[:, None, :]]
+    across = torch.where(mirrored, width - 1 - across, across) + right[:, None] - PAD
+    along = torch.arange(height, device=images.device) + down[:, None] - PAD
+    across, along = ((side - 1) - ((side - 1) - at.abs()).abs() for at, side in ((across, width), (along, height)))
+    return images[torch.arange(rows, device=images.device)[:, None, None], along[:, :, None], across[:, None, :]]
 
 
 def boosting(folder: Path, settings: dict[str, Any]) -> dict[str, float]:

@@ -18,10 +18,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 CASES = ("vision", "ddp", "boosting", "loader", "batch_inference")
-# What both sides must agree on, and how closely: they draw other rows (vision), share all (boosting) or decode otherwise.
+# What both sides must agree on, and how closely: they draw other rows (vision; with far fewer images than the default,
+# chance alone may exceed it), share all (boosting) or decode otherwise.
 RESULTS = {
-    "vision": ("accuracy", 0.03),
-    "ddp": ("accuracy", 0.03),
+    "vision": ("accuracy", 0.02),
+    "ddp": ("accuracy", 0.02),
     "boosting": ("average_precision", 0.002),
     "loader": ("brightness", 0.5),
     "batch_inference": ("agreement", 0.05),

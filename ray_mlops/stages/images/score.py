@@ -46,7 +46,7 @@ def score_images(version: ModelVersion, path: str, out: str) -> int:
         raise DataError(f"{path} has no images to score")
     tasks = [pa.table({"piece": pa.array([pickle.dumps(piece)], pa.large_binary())}) for piece in pieces]
     cluster = ray.cluster_resources()
-    gpus = {"num_gpus": 1} if cluster.get("GPU") else {}
+    gpus: dict[str, Any] = {"num_gpus": 1} if cluster.get("GPU") else {}
     workers = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, int(cluster.get("GPU") or cluster.get("CPU", 1))))
     scored = ray.data.from_arrow(tasks).map_batches(
         _Scorer,
