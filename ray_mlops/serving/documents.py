@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.online.contract import Stats
-from ray_mlops.serving.openapi import REQUEST_ID, VERSION, responses
+from ray_mlops.serving.openapi import REQUEST_ID, VERSION, record, responses
 
 _REASON = {
     "type": "object",
@@ -39,13 +39,10 @@ _REFUSALS = {
 
 def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str, Any]:
     """Arguments of the route: summary, parameters, request body and responses."""
-    one = {"type": "object", "title": "Answer", "properties": {**_ANSWER, **VERSION}}
-    answer = {"type": "object", "properties": _ANSWER}
-    many = {
-        "type": "object",
-        "title": "Answers",
-        "properties": {"results": {"type": "array", "items": answer}, **VERSION},
-    }
+    always = [name for name in _ANSWER if name != "reasons"]
+    one = record("Answer", {**_ANSWER, **VERSION}, required=[*always, *VERSION])
+    listed = {"type": "array", "items": record("Result", _ANSWER, required=always)}
+    many = record("Answers", {"results": listed, **VERSION}, required=["results", *VERSION])
     count = {"type": "integer", "minimum": 0, "maximum": most_reasons, "default": reasons}
     return {
         "summary": "Score one transaction or a batch",
@@ -77,7 +74,7 @@ def labels(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "summary": "Bring labels that became known: sent again they change nothing, another value corrects the first",
         "tags": ["scoring"],
-        "responses": responses("Recorded", {"type": "object", "title": "Recorded", "properties": _RECORDED}, _REFUSALS),
+        "responses": responses("Recorded", record("Recorded", _RECORDED, required=list(_RECORDED)), _REFUSALS),
         "openapi_extra": {
             "parameters": [REQUEST_ID],
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.openapi import REQUEST_ID, VERSION, responses
+from ray_mlops.serving.openapi import REQUEST_ID, VERSION, record, responses
 
 _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The bytes of an image file in base64"}
 _BINARY = {"type": "string", "format": "binary"}
@@ -21,10 +21,10 @@ def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
     """Arguments of the route: summary, parameters, request body and responses."""
     chance = {"type": "number", "minimum": 0, "maximum": 1}
     named = {"class": {"enum": list(classes)}, "probability": chance}
-    told = {**named, "top": {"type": "array", "items": {"type": "object", "properties": named}}}
-    one = {"type": "object", "title": "Answer", "properties": {**told, **VERSION}}
-    listed = {"type": "array", "items": {"type": "object", "properties": told}}
-    many = {"type": "object", "title": "Answers", "properties": {"results": listed, **VERSION}}
+    told = {**named, "top": {"type": "array", "items": record("Class", named, required=list(named))}}
+    one = record("Answer", {**told, **VERSION}, required=[*told, *VERSION])
+    listed = {"type": "array", "items": record("Result", told, required=list(told))}
+    many = record("Answers", {"results": listed, **VERSION}, required=["results", *VERSION])
     most = len(classes)
     count = {"type": "integer", "minimum": 1, "maximum": most, "default": min(limits.top, most)}
     return {

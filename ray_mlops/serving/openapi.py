@@ -1,6 +1,6 @@
 """What the OpenAPI documents of all endpoints have alike: refusals, the version that answered, request ids."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
@@ -21,6 +21,11 @@ def responses(description: str, schema: Mapping[str, Any], refusals: Mapping[int
     """The responses of a route: 200 with its schema, and the refusals by status."""
     refused = {status: {"description": text, "content": content(_ERROR)} for status, text in refusals.items()}
     return {200: {"description": description, "content": content(schema)}, **refused}
+
+
+def record(title: str, properties: Mapping[str, Any], *, required: Sequence[str]) -> dict[str, Any]:
+    """A JSON object."""
+    return {"type": "object", "title": title, "properties": dict(properties), "required": list(required)}
 
 
 def content(schema: Mapping[str, Any]) -> dict[str, Any]:

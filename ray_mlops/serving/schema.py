@@ -60,7 +60,7 @@ class RequestSchema:
     """Reads request bodies into mappings from column to value, times as aware UTC `datetime`."""
 
     def __init__(self, item: str, batch: str, fields: Mapping[str, Any], *, most: int) -> None:
-        self._item, self._list, self._names = item, batch, list(fields)
+        self._item, self._list, self._names, self._most = item, batch, list(fields), most
         one = _record(item.title(), fields)
         listed = Annotated[list[one], Field(min_length=1, max_length=most)]
         self._one = TypeAdapter(one)
@@ -89,11 +89,17 @@ class RequestSchema:
         raise BadRequest(413 if found[0]["type"] == "too_long" else 422, self._problems(found))
 
     def json_schema(self) -> dict[str, Any]:
-        """The JSON schema of a request body."""
-        return {
-            "title": f"One {self._item} or a batch",
-            "anyOf": [self._one.json_schema(), self._batch.json_schema()],
+        """The JSON schema of a request body, without references: it goes into larger documents."""
+        one = self._one.json_schema()
+        listed = {"type": "array", "items": one, "minItems": 1, "maxItems": self._most}
+        batch = {
+            "title": "Batch",
+            "type": "object",
+            "required": [self._list],
+            "additionalProperties": False,
+            "properties": {self._list: listed},
         }
+        return {"title": f"One {self._item} or a batch", "anyOf": [one, batch]}
 
     def _problems(self, found: Sequence[Any]) -> list[Problem]:
         return [

@@ -13,6 +13,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import schemathesis
+from fastapi import FastAPI
+from schemathesis import GenerationMode
 
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_answers import Answerer, Pinned
@@ -21,6 +24,7 @@ from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.vision.predictor import ImagePredictor
 from ray_mlops.vision.signals import NAMES
 from ray_mlops.vision.transform import Transform
+from tests.serving import made_up
 from tests.small_images import CentroidModel
 from tests.vision.pictures import encoded
 
@@ -45,10 +49,14 @@ def an_answerer(folder: Path, model: CentroidModel | None = None) -> Answerer:
     return Answerer(predictor, Capture(str(folder / "capture"), "v1"), Pinned("1", "d"), batch=32)
 
 
+def an_app(answerer: Answerer, limits: ImageLimits | None = None) -> FastAPI:
+    model = {"name": "shades", "version": "1", "digest": "d", "example": {}}
+    return build_image_app(answerer, model, limits or ImageLimits(), health={"status": "ok"})
+
+
 def send(answerer: Answerer, requests: Sequence[dict[str, Any]], limits: ImageLimits | None = None) -> list[Any]:
     """Answers to `POST /predict` with these arguments, sent one after the other to an application in this process."""
-    model = {"name": "shades", "version": "1", "digest": "d", "example": {}}
-    app = build_image_app(answerer, model, limits or ImageLimits(), health={"status": "ok"})
+    app = an_app(answerer, limits)
 
     async def run() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
@@ -178,3 +186,9 @@ def test_every_picture_answered_is_a_line_of_the_log(tmp_path: Path) -> None:
     assert [line["decision"] for line in lines] == ["white", "black"]
     assert set(lines[0]["features"]) == set(NAMES) and lines[0]["digest"] == "d"
     assert lines[0]["features"]["brightness"] == pytest.approx(250 / 255, abs=0.01)
+
+
+@pytest.mark.parametrize("mode", made_up.MODES)
+def test_requests_made_up_from_the_document_get_the_documented_answers(tmp_path: Path, mode: GenerationMode) -> None:
+    document = schemathesis.openapi.from_asgi("/openapi.json", an_app(an_answerer(tmp_path)))
+    assert made_up.ask(document, mode)["/predict"]
