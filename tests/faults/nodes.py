@@ -2,8 +2,8 @@
 
 import json
 import os
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,31 +61,47 @@ def drain(cluster: Cluster, path: Path) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Cluster, Path], None], dict[str, Any], int]] = {
-    "grow": (grow, {"workers": (1, 2), "cpus_per_worker": 1, "resize_seconds": 1, "checkpoint_seconds": 0}, 1),
-    "drain": (drain, {"workers": 1, "cpus_per_worker": 1, "checkpoint_seconds": 1000, "retries": 3}, 0),
+    "grow": (
+        grow,
+        {"workers": (1, 2), "cpus_per_worker": 1, "resize_seconds": 1, "checkpoint_seconds": 0},
+        1,
+    ),
+    "drain": (
+        drain,
+        {"workers": 1, "cpus_per_worker": 1, "checkpoint_seconds": 1000, "retries": 3},
+        0,
+    ),
 }
 
 
 def main(case: str, folder: Path) -> None:
-    """Fit while the nodes change."""
-    happens, config, cpus = CASES[case]
+    """Let the nodes change, which only the main thread may do, while another process fits on them."""
+    happens, _, cpus = CASES[case]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    fitting = subprocess.Popen([sys.executable, __file__, case, str(folder), cluster.address])
+    try:
+        happens(cluster, folder / "diary")
+        if fitting.wait(timeout=LIMIT_S):
+            raise SystemExit(f"the fit ended with {fitting.returncode}")
+    finally:
+        fitting.kill()
+        cluster.shutdown()
+
+
+def fit(case: str, folder: Path, address: str) -> None:
+    """Fit on the cluster."""
+    _, config, _ = CASES[case]
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     made = features.run(FEATURES, a_run(folder, "features"), table=clean_table(events(by_many_causes), folder))
-    trouble = threading.Thread(target=happens, args=(cluster, folder / "diary"), daemon=True)
-    trouble.start()
     result = train.run(
-        TrainConfig(**config),
+        TrainConfig(**config, in_process_rows=0),
         a_run(folder, "train"),
         features=made,
         decision=Decision(uri="", fingerprint="d", verdict="use_ml", reasons=("it pays",)),
         algorithm=Patient(diary=str(folder / "diary")),
     )
-    trouble.join(timeout=LIMIT_S)
     print(json.dumps({"workers": result.workers}), flush=True)
-    ray.shutdown()
-    cluster.shutdown()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    (main if len(sys.argv) == 3 else fit)(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
