@@ -20,10 +20,10 @@ class DebugRules(Frozen):
     """When a fit counts as hopeless; None turns a rule off. NaN and infinite losses always stop it.
 
     `exploding` and `vanishing` bound the length of the gradient relative to that of the weights, over `patience` looks
-    in a row. `stalled` is the share of training after which the training or the validation loss must be 1 % below the
-    first: a network that knew much before may begin with a lower loss than that of pictures changed at random.
-    `overfitting` is the factor by which the validation loss may exceed its best while the training loss goes on falling.
-    `dead` is the share of units that may be silent on every validation picture.
+    in a row. `stalled` is the share of training after which the training loss must have fallen by 1 %, or the validation
+    loss be less than half of the first: a network that knew the pictures before has little to learn. `overfitting` is
+    the factor by which the validation loss may exceed its best while the training loss goes on falling. `dead` is the
+    share of units that may be silent on every validation picture.
     """
 
     exploding: float | None = Field(default=1e3, gt=0)
@@ -100,9 +100,10 @@ class Debugger:
             )
 
     def _not_stalled(self, done: float) -> None:
-        first, best = self._start or 0.0, min(self.losses + self.validation)
+        first, best = self._start or 0.0, min(self.losses)
         late = self.rules.stalled is not None and done >= self.rules.stalled
-        if late and best > 0.99 * first and first > 1e-3:
+        knew = min(self.validation) < first / 2
+        if late and not knew and best > 0.99 * first and first > 1e-3:
             raise TrainingError(
                 f"the loss does not decrease: {first:.4g} at first, {best:.4g} at best after {done:.0%} of the fit; "
                 "change learning_rate, or look at the labels"

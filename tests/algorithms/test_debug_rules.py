@@ -63,6 +63,12 @@ def test_a_loss_that_fell_at_once_and_stays_low_is_no_stall() -> None:
         found.judged(0.1, 0.1, done=done)
 
 
+def test_a_network_that_knew_the_pictures_before_has_not_stalled() -> None:
+    found = debugger(stalled=0.5)
+    found.step(0.33, gradient=1.0, weights=1.0)
+    found.judged(0.39, 0.03, done=1.0)
+
+
 def test_rows_learnt_by_heart() -> None:
     found = debugger(overfitting=2.0, patience=2)
     for loss, validation in ((1.0, 0.5), (0.5, 0.6), (0.2, 0.9)):
