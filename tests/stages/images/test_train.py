@@ -42,7 +42,7 @@ def answers(result: Trained, made: ImageFeatures) -> np.ndarray:
 def test_a_worker_killed_within_an_epoch_ends_as_the_undisturbed_one(
     workers: int, made: ImageFeatures, tmp_path: Path
 ) -> None:
-    config = {"workers": workers, "checkpoint_seconds": 0}
+    config = {"workers": workers, "checkpoint_seconds": 0, "in_process_rows": 0}
     killed = trained(made, tmp_path / "killed", Mortal(diary=str(tmp_path), **SETTINGS), **config)
     assert (tmp_path / "lives").read_text().split() == ["fresh", "resumed"]
     whole = trained(made, tmp_path / "whole", ImageClassifier(**SETTINGS), **config)
