@@ -4,23 +4,19 @@ Features come from the rows of the file together with the history the model was 
 first rows are as full as those of the last. They are computed in this process; Ray scores the blocks in parallel.
 """
 
-import os
-from contextlib import suppress
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from ray_mlops.contract import ModelVersion, Schema, Table
-from ray_mlops.errors import DataError, StorageError
+from ray_mlops.errors import DataError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import ACTIONS, Predictor
-from ray_mlops.platform import content, files, tables
+from ray_mlops.platform import content, files, row_groups, tables
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.casting import ERROR, cast
 from ray_mlops.platform.formats import Csv, JsonLines, Parquet
@@ -44,7 +40,7 @@ def score_file(version: ModelVersion, path: str, out: str) -> int:
     scored = _score(features_of(table, definition, version.uri), version)
     key = definition.data.key
     numbered = scored.append_column("version", pa.array([version.version] * table.num_rows))
-    _write(numbered.add_column(0, key, table[key]), out)
+    row_groups.write(numbered.add_column(0, key, table[key]), out)
     return table.num_rows
 
 
@@ -142,16 +138,3 @@ def _score_block(block: pa.Table, uri: str, digest: str) -> pa.Table:
 def _predictor(uri: str, digest: str) -> Predictor:
     """One verified load per process."""
     return Predictor.load(Bundle.load(uri, digest=digest))
-
-
-def _write(table: pa.Table, out: str) -> None:
-    place = Path(out).absolute()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary)
-        temporary.replace(place)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"cannot write {out}: {error.strerror or error}") from error

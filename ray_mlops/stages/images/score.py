@@ -8,17 +8,15 @@ import os
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ray_mlops.contract import ModelVersion
-from ray_mlops.errors import DataError, StorageError
+from ray_mlops.errors import DataError
+from ray_mlops.platform import row_groups
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.vision.decoding import Undecodable
 from ray_mlops.vision.folders import ImageFolder
@@ -57,7 +55,7 @@ def score_images(version: ModelVersion, path: str, out: str) -> int:
         **gpus,
     )
     found = pa.concat_tables(scored.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by("id")
-    _write(found.append_column("version", pa.array([version.version] * found.num_rows, pa.string())), out)
+    row_groups.write(found.append_column("version", pa.array([version.version] * found.num_rows, pa.string())), out)
     return found.num_rows
 
 
@@ -99,16 +97,3 @@ class _Scorer:
             return self._predictor.transform.read(sample.image or b"")
         except Undecodable as error:
             return str(error)
-
-
-def _write(table: pa.Table, out: str) -> None:
-    place = Path(out).absolute()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary)
-        temporary.replace(place)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"cannot write {out}: {error.strerror or error}") from error
