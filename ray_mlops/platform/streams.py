@@ -62,7 +62,9 @@ def arguments(source: Streamable, split: Split) -> dict[str, Any]:
     decoded = rows.filter(expr=col(SPLIT) == split).map_batches(
         partial(_arrays, source=source, split=split), batch_size=_ROWS, batch_format="pyarrow", zero_copy_batch=True
     )
-    return {"datasets": {split: decoded}, "dataset_config": WholeSplits(datasets_to_split=[split])}
+    # A worker is given whole blocks: small ones, so that each has its share of a small table too.
+    dealt = decoded.repartition(target_num_rows_per_block=_ROWS)
+    return {"datasets": {split: dealt}, "dataset_config": WholeSplits(datasets_to_split=[split])}
 
 
 def _arrays(rows: pa.Table, source: Streamable, split: Split) -> dict[str, np.ndarray]:
