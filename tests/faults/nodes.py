@@ -25,7 +25,7 @@ from ray_mlops.stages.train import TrainConfig
 from tests.faults.patient import Patient, diary
 from tests.planted import FEATURES, a_run, by_many_causes, clean_table, events
 
-LIMIT_S = 120
+LIMIT_S = 180
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -42,6 +42,7 @@ def grow(cluster: Cluster, path: Path) -> None:
     until(lambda: len(diary(path)) >= 3)
     node = cluster.add_node(num_cpus=1)
     until(lambda: sum(size == 2 for _, size, _ in diary(path)) >= 3)
+    path.with_name(path.name + ".go").touch()
     cluster.remove_node(node, allow_graceful=False)
 
 
@@ -98,7 +99,7 @@ def fit(case: str, folder: Path, address: str) -> None:
         a_run(folder, "train"),
         features=made,
         decision=Decision(uri="", fingerprint="d", verdict="use_ml", reasons=("it pays",)),
-        algorithm=Patient(diary=str(folder / "diary")),
+        algorithm=Patient(diary=str(folder / "diary"), alone=10 if case == "grow" else None),
     )
     print(json.dumps({"workers": result.workers}), flush=True)
 

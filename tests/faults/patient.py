@@ -12,12 +12,16 @@ from ray_mlops.contract import Backend, Data, Frozen, Space, Worker
 
 
 class Patient(Frozen):
-    """`steps` steps of `pause` seconds; a line in `diary` for each of the first worker: step, workers, fresh or resumed."""
+    """`steps` steps of `pause` seconds; a line in `diary` for each of the first worker: step, workers, fresh or resumed.
+
+    A worker that is alone waits after step `alone` until there is the file `diary` + ".go".
+    """
 
     kind: Literal["patient"] = "patient"
     steps: int = 30
     pause: float = 0.5
     diary: str = ""
+    alone: int | None = None
 
     backend: ClassVar[Backend] = "torch"
 
@@ -27,6 +31,8 @@ class Patient(Frozen):
     def fit(self, data: Data, worker: Worker) -> "Counted":
         done = self.load(worker.resume).done if worker.resume else 0
         while done < self.steps:
+            while done == self.alone and worker.size == 1 and not Path(self.diary + ".go").exists():
+                time.sleep(0.1)
             time.sleep(self.pause)
             done += 1
             if not worker.rank:

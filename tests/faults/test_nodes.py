@@ -12,14 +12,14 @@ import pytest
 from tests.faults.patient import Patient, diary
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 def lived_through(case: str, folder: Path) -> tuple[dict[str, int], list[tuple[int, int, str]]]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_MLOPS_HOME": str(folder / "home")}
     environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, str(ROOT / "tests" / "faults" / "nodes.py"), case, str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=380)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=580)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.strip().splitlines()[-1]), diary(folder / "diary")
 
