@@ -8,6 +8,7 @@ import httpx
 
 from ray_mlops import runs
 from ray_mlops.cli import main
+from ray_mlops.platform import runtime
 
 
 def demo(arguments: list[str]) -> int:
@@ -27,4 +28,4 @@ def demo(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(demo(sys.argv[1:]))
+    runtime.leave(demo(sys.argv[1:]))

@@ -4,7 +4,6 @@ Nothing heavy is imported until a command runs, so `ray-mlops --help` answers at
 """
 
 import signal
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -203,13 +202,15 @@ def _stopped() -> int:
 
 def entry(arguments: list[str] | None = None) -> None:
     """Run a command and end the process with its code: what the `ray-mlops` script and a job do."""
+    from ray_mlops.platform import runtime
+
     try:
         code = main(arguments)
         # The command is over: Ctrl-C while the interpreter closes must not turn its code into that of a killed process.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         code = _stopped()
-    sys.exit(code)
+    runtime.leave(code)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ deployed them, and it goes away with the last endpoint. Its ports and its tempor
 clusters on the host are never touched.
 """
 
+import atexit
 import fcntl
 import json
 import logging
@@ -19,9 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ray_mlops.errors import EndpointError, RayMlopsError
 
@@ -121,6 +122,19 @@ def disconnect() -> None:
         _save({**record, "users": users})
         if not users and not record["endpoints"]:
             _stop(record)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this code, once Python's own exit handlers have run.
+
+    The metrics thread of Ray's driver outlives `ray.shutdown` and now and then crashes while the process destroys its
+    static objects, which would turn the code of a command that succeeded into that of a crash (-11).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(code)
 
 
 def keep(endpoint: str) -> None:

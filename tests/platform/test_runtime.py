@@ -21,6 +21,15 @@ print(json.dumps({"sum": ray.get(ray.remote(lambda: 1 + 1).remote()), **runtime.
 for action in sys.argv[1:]:
     getattr(runtime, action)("fraud")
 runtime.disconnect()
+runtime.leave(0)
+"""
+
+LEAVE = """
+import atexit
+from ray_mlops.platform import runtime
+atexit.register(print, "handlers run")
+print("printed before", end=" ")
+runtime.leave(3)
 """
 
 
@@ -63,6 +72,11 @@ def test_stopping_what_never_started_does_nothing(tmp_path: Path, monkeypatch: p
     runtime.stop()
     runtime.keep("fraud")
     assert not (tmp_path / "cluster.json").exists()
+
+
+def test_a_process_leaves_with_its_code_its_output_and_its_exit_handlers() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVE], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "printed before handlers run\n", "")
 
 
 def test_a_free_port_is_free_and_outside_the_range_of_ray_workers() -> None:

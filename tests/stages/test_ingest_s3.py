@@ -36,6 +36,7 @@ finally:
     runtime.stop()
 print(json.dumps({"rows": found.num_rows, "bad": bad, "metadata": table.metadata, "sources": dict(table.sources),
                   "report": files.read_json(table.report), "amount": sum(found["amount"].to_pylist())}))
+runtime.leave(0)
 """
 
 

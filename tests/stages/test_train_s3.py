@@ -39,6 +39,7 @@ finally:
     runtime.disconnect()
     runtime.stop()
 print(json.dumps(found))
+runtime.leave(0)
 """
 
 
