@@ -10,10 +10,10 @@ What is kept, and how long:
 Ages are counted in event time, on Redis by its clock as well.
 """
 
-from ray_mlops.online.backfill import backfill, catch_up
+from ray_mlops.online.backfill import backfill, catch_up, fill
 from ray_mlops.online.capture_log import CaptureLog
 from ray_mlops.online.contract import EntityStore, Stats
 from ray_mlops.online.opening import open_store
 from ray_mlops.online.parity import ParityReport, parity
 
-__all__ = ["CaptureLog", "EntityStore", "ParityReport", "Stats", "backfill", "catch_up", "open_store", "parity"]
+__all__ = ["CaptureLog", "EntityStore", "ParityReport", "Stats", "backfill", "catch_up", "fill", "open_store", "parity"]

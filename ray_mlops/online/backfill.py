@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.split import EPOCH
 from ray_mlops.online.capture_log import LINES_PER_STEP, CaptureLog
 from ray_mlops.online.contract import EntityStore
+from ray_mlops.online.opening import kind_of, open_store
 from ray_mlops.online.plan import LATENESS_US, Plan
 from ray_mlops.online.reading import instant, key_reader, label_value
 from ray_mlops.platform import tables
 from ray_mlops.platform.content import ARROW_TYPES
 
 ROWS_PER_STEP = 250_000
+PARALLEL_ROWS = 1_000_000  # fewer are there before workers have started
+ROWS_PER_TASK = 100_000  # what one worker has in one transaction, for which the other writers of SQLite wait
 LABELS_PER_STEP = 256
 CLOCK_EVENTS = 64
 
@@ -40,6 +44,46 @@ def backfill(store: EntityStore, table: pa.Table | Table, *, progress: Progress 
         done += part.num_rows
         progress(done, rows.num_rows, "rows")
     return new
+
+
+def fill(url: str, definition: FeatureDefinition, table: pa.Table | Table, *, progress: Progress = no_progress) -> int:
+    """`backfill` of the store at a URL, by workers of the Ray cluster where there are many rows; not for `memory://`."""
+    rows = recent(definition, table)
+    if rows.num_rows >= PARALLEL_ROWS:
+        return _fill_in_parallel(url, definition, rows, progress)
+    store = open_store(url, definition)
+    try:
+        return backfill(store, rows, progress=progress)
+    finally:
+        store.close()
+
+
+def _fill_in_parallel(url: str, definition: FeatureDefinition, rows: pa.Table, progress: Progress) -> int:
+    import ray
+    import ray.data
+
+    rows = rows.sort_by([(definition.data.time, "ascending"), (definition.data.key, "ascending")])
+    parts = [rows.slice(start, ROWS_PER_TASK) for start in range(0, rows.num_rows, ROWS_PER_TASK)]
+    # The file of a SQLite store is on this machine.
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()} if kind_of(url) == "sqlite" else None
+    absorb = partial(_absorb, url=url, definition=definition)
+    absorbed = ray.data.from_arrow(parts).map_batches(
+        absorb, batch_size=None, batch_format="pyarrow", label_selector=here
+    )
+    done, new = 0, 0
+    progress(0, rows.num_rows, "rows")
+    for part in absorbed.iter_rows():
+        done, new = done + part["rows"], new + part["new"]
+        progress(done, rows.num_rows, "rows")
+    return new
+
+
+def _absorb(part: pa.Table, url: str, definition: FeatureDefinition) -> pa.Table:
+    store = open_store(url, definition)
+    try:
+        return pa.table({"rows": [part.num_rows], "new": [store.absorb(part)]})
+    finally:
+        store.close()
 
 
 def recent(definition: FeatureDefinition, table: pa.Table | Table, *, since: int | None = None) -> pa.Table:

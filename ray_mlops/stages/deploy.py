@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Table
 from ray_mlops.errors import SkewError
 from ray_mlops.fraud.features import FeatureDefinition
-from ray_mlops.online import CaptureLog, backfill, catch_up, open_store
+from ray_mlops.online import CaptureLog, catch_up, fill, open_store
 from ray_mlops.online.backfill import recent
 from ray_mlops.online.opening import kind_of
 from ray_mlops.platform import files
@@ -125,10 +125,10 @@ def _fill(url: str, definition: FeatureDefinition, history: pa.Table | None, log
     endpoint has answered since, where it is not yet."""
     if not definition.windows:
         return
+    if history is not None:
+        fill(url, definition, history, progress=run.progress)
     state = open_store(url, definition)
     try:
-        if history is not None:
-            backfill(state, history, progress=run.progress)
         catch_up(state, log, progress=run.progress)
     finally:
         state.close()

@@ -93,6 +93,7 @@ def main() -> None:
                 for case, sides in found.items():
                     for side, runs in sides.items():
                         runs.append(measured(f"{side}_training.py", case, folder))
+                        print(f"{case} {side}: {json.dumps(runs[-1])}", file=sys.stderr, flush=True)
         finally:
             measured("product_training.py", "stop", folder)
     _print(found)

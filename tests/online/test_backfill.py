@@ -1,5 +1,6 @@
 """History into a store, and the capture log into a store that was restored."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 
 from ray_mlops.contract import Run
 from ray_mlops.errors import ConfigError, DataError
-from ray_mlops.online import CaptureLog, backfill, catch_up, open_store, parity
+from ray_mlops.fraud.windows import Window
+from ray_mlops.online import CaptureLog, backfill, catch_up, fill, open_store, parity
 from ray_mlops.online.backfill import recent
 from ray_mlops.platform import tables
-from tests.online.events import DAY, NOON, card_and_shop, event, table
+from tests.online.events import DAY, NOON, card_and_shop, definition, event, table
 
 
 def test_history_is_what_windows_reach(store_url: str) -> None:
@@ -43,6 +45,35 @@ def test_history_comes_from_a_versioned_table(tmp_path: Path) -> None:
     store.close()
     report = parity(made, stored, 5)
     assert (report.rows, report.history, report.mismatches) == (5, 15, 0)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_workers_fill_a_store_as_one_process_does(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("ray_mlops.online.backfill")  # the package has a function of the same name
+    monkeypatch.setattr(module, "PARALLEL_ROWS", 400)
+    monkeypatch.setattr(module, "ROWS_PER_TASK", 60)
+    coarse = Window(
+        entity="shop", value="amount", spans=(7.0,), aggregates=("count", "sum", "std", "max"), resolution=3600.0
+    )
+    made = definition(*card_and_shop().windows, coarse)
+    rows = table(
+        made.data,
+        [
+            event(n, NOON + n * DAY // 40, card=n % 7, shop="abc"[n % 3], amount=1.1 * (n % 13), fraud=n % 2)
+            for n in range(400)
+        ],
+    )
+    steps: list[tuple[int, int, str]] = []
+    assert fill(shared_url, made, rows, progress=lambda *step: steps.append(step)) == 400
+    assert steps[0] == (0, 400, "rows") and steps[-1] == (400, 400, "rows") and len(steps) > 2
+    assert fill(shared_url, made, rows) == 0, "what is known is left alone"
+    alone, filled = open_store("memory://", made), open_store(shared_url, made)
+    backfill(alone, rows)
+    assert filled.stats().events == 400 and filled.stats().labels == alone.stats().labels
+    for n in range(21):
+        probe = event(1000 + n, NOON + 10 * DAY + n, card=n % 7, shop="abc"[n % 3])
+        assert filled.peek(probe) == alone.peek(probe)
+    filled.close()
 
 
 def test_an_old_event_whose_label_came_lately_is_history() -> None:
