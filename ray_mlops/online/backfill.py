@@ -1,6 +1,6 @@
 """Filling a store: with history when an endpoint is first deployed, and from the capture log after a restore."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -23,8 +23,8 @@ from ray_mlops.platform import tables
 from ray_mlops.platform.content import ARROW_TYPES
 
 ROWS_PER_STEP = 250_000
-PARALLEL_ROWS = 1_000_000  # fewer are there before workers have started
-ROWS_PER_TASK = 100_000  # what one worker has in one transaction, for which the other writers of SQLite wait
+PARALLEL_ROWS = 500_000  # fewer are there before workers have started
+ROWS_PER_TASK = 100_000
 LABELS_PER_STEP = 256
 CLOCK_EVENTS = 64
 
@@ -34,48 +34,41 @@ def backfill(store: EntityStore, table: pa.Table | Table, *, progress: Progress 
 
     May be run again, or while the store is in use: events that it knows are left alone.
     """
-    rows = recent(store.definition, table)
-    rows = rows.sort_by([(store.definition.data.time, "ascending"), (store.definition.data.key, "ascending")])
-    done, new = 0, 0
-    progress(0, rows.num_rows, "rows")
-    for start in range(0, rows.num_rows, ROWS_PER_STEP):
-        part = rows.slice(start, ROWS_PER_STEP)
-        new += store.absorb(part)
-        done += part.num_rows
-        progress(done, rows.num_rows, "rows")
-    return new
+    return _absorb_all(store, _ordered(store.definition, table), progress)
 
 
 def fill(url: str, definition: FeatureDefinition, table: pa.Table | Table, *, progress: Progress = no_progress) -> int:
-    """`backfill` of the store at a URL, by workers of the Ray cluster where there are many rows; not for `memory://`."""
-    rows = recent(definition, table)
-    if rows.num_rows >= PARALLEL_ROWS:
+    """`backfill` of the store at a URL; many rows come to Redis from the workers of the Ray cluster.
+
+    SQLite takes one writer at a time: there, workers that wait for one another take longer than one process.
+    """
+    rows = _ordered(definition, table)
+    if rows.num_rows >= PARALLEL_ROWS and kind_of(url) not in ("sqlite", "memory"):
         return _fill_in_parallel(url, definition, rows, progress)
     store = open_store(url, definition)
     try:
-        return backfill(store, rows, progress=progress)
+        return _absorb_all(store, rows, progress)
     finally:
         store.close()
 
 
+def _ordered(definition: FeatureDefinition, table: pa.Table | Table) -> pa.Table:
+    data = definition.data
+    return recent(definition, table).sort_by([(data.time, "ascending"), (data.key, "ascending")])
+
+
+def _absorb_all(store: EntityStore, rows: pa.Table, progress: Progress) -> int:
+    counts = ((part.num_rows, store.absorb(part)) for part in _parts(rows, ROWS_PER_STEP))
+    return _counted(counts, rows.num_rows, progress)
+
+
 def _fill_in_parallel(url: str, definition: FeatureDefinition, rows: pa.Table, progress: Progress) -> int:
-    import ray
     import ray.data
 
-    rows = rows.sort_by([(definition.data.time, "ascending"), (definition.data.key, "ascending")])
-    parts = [rows.slice(start, ROWS_PER_TASK) for start in range(0, rows.num_rows, ROWS_PER_TASK)]
-    # The file of a SQLite store is on this machine.
-    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()} if kind_of(url) == "sqlite" else None
     absorb = partial(_absorb, url=url, definition=definition)
-    absorbed = ray.data.from_arrow(parts).map_batches(
-        absorb, batch_size=None, batch_format="pyarrow", label_selector=here
-    )
-    done, new = 0, 0
-    progress(0, rows.num_rows, "rows")
-    for part in absorbed.iter_rows():
-        done, new = done + part["rows"], new + part["new"]
-        progress(done, rows.num_rows, "rows")
-    return new
+    parts = ray.data.from_arrow(_parts(rows, ROWS_PER_TASK))
+    absorbed = parts.map_batches(absorb, batch_size=None, batch_format="pyarrow")
+    return _counted(((part["rows"], part["new"]) for part in absorbed.iter_rows()), rows.num_rows, progress)
 
 
 def _absorb(part: pa.Table, url: str, definition: FeatureDefinition) -> pa.Table:
@@ -84,6 +77,20 @@ def _absorb(part: pa.Table, url: str, definition: FeatureDefinition) -> pa.Table
         return pa.table({"rows": [part.num_rows], "new": [store.absorb(part)]})
     finally:
         store.close()
+
+
+def _parts(rows: pa.Table, size: int) -> list[pa.Table]:
+    return [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
+
+
+def _counted(absorbed: Iterable[tuple[int, int]], total: int, progress: Progress) -> int:
+    """The number of new rows, while what is done is told."""
+    done, new = 0, 0
+    progress(0, total, "rows")
+    for rows, fresh in absorbed:
+        done, new = done + rows, new + fresh
+        progress(done, total, "rows")
+    return new
 
 
 def recent(definition: FeatureDefinition, table: pa.Table | Table, *, since: int | None = None) -> pa.Table:

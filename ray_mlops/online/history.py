@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isnan
 
 import numpy as np
@@ -32,7 +32,6 @@ class History:
     values: Mapping[str, np.ndarray]
     labels: np.ndarray
     label_times: np.ndarray
-    encoded: dict[int, list[tuple[str, bytes, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, table: pa.Table) -> "History":
@@ -64,8 +63,6 @@ class History:
 
     def take(self, rows: np.ndarray) -> "History":
         """Some of the rows, by position."""
-        if len(rows) == len(self):
-            return self
         return History(
             self.plan,
             [self.keys[row] for row in rows],
@@ -76,13 +73,8 @@ class History:
             self.label_times[rows],
         )
 
-    def entries(self, stream: Stream) -> list[tuple[str, bytes, int]]:
-        """Each entity of a stream with the entries of its rows, in order, and the newest instant among them; kept."""
-        if stream.number not in self.encoded:
-            self.encoded[stream.number] = list(self._entries(stream))
-        return self.encoded[stream.number]
-
-    def _entries(self, stream: Stream) -> Iterator[tuple[str, bytes, int]]:
+    def entries(self, stream: Stream) -> Iterator[tuple[str, bytes, int]]:
+        """Each entity of a stream with the entries of its rows, in order, and the newest instant among them."""
         encoded = self.entities[stream.entities].dictionary_encode()
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         there = ~np.isnan(self.labels) & (codes >= 0) if stream.by_arrival else codes >= 0

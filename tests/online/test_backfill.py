@@ -14,6 +14,7 @@ from ray_mlops.fraud.windows import Window
 from ray_mlops.online import CaptureLog, backfill, catch_up, fill, open_store, parity
 from ray_mlops.online.backfill import recent
 from ray_mlops.platform import tables
+from tests.online.conftest import empty_redis
 from tests.online.events import DAY, NOON, card_and_shop, definition, event, table
 
 
@@ -48,7 +49,8 @@ def test_history_comes_from_a_versioned_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_workers_fill_a_store_as_one_process_does(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_fill_a_store_as_one_process_does(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = empty_redis(redis_url)
     module = importlib.import_module("ray_mlops.online.backfill")  # the package has a function of the same name
     monkeypatch.setattr(module, "PARALLEL_ROWS", 400)
     monkeypatch.setattr(module, "ROWS_PER_TASK", 60)
@@ -64,10 +66,10 @@ def test_workers_fill_a_store_as_one_process_does(shared_url: str, monkeypatch: 
         ],
     )
     steps: list[tuple[int, int, str]] = []
-    assert fill(shared_url, made, rows, progress=lambda *step: steps.append(step)) == 400
+    assert fill(url, made, rows, progress=lambda *step: steps.append(step)) == 400
     assert steps[0] == (0, 400, "rows") and steps[-1] == (400, 400, "rows") and len(steps) > 2
-    assert fill(shared_url, made, rows) == 0, "what is known is left alone"
-    alone, filled = open_store("memory://", made), open_store(shared_url, made)
+    assert fill(url, made, rows) == 0, "what is known is left alone"
+    alone, filled = open_store("memory://", made), open_store(url, made)
     backfill(alone, rows)
     assert filled.stats().events == 400 and filled.stats().labels == alone.stats().labels
     for n in range(21):
