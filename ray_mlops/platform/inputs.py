@@ -73,10 +73,8 @@ def _matching(filesystem: fs.FileSystem, path: str, suffixes: Sequence[str], lab
     below = _walk(filesystem, path)
     chosen = [info for info in below if info.base_name.endswith(tuple(suffixes))]
     if not chosen:
-        seen = ", ".join(info.base_name for info in below[:5]) or "nothing"
-        raise DataError(
-            f"folder {label} holds no file ending in {', '.join(suffixes)}, only {seen}. Name files or a glob."
-        )
+        seen = f"only {', '.join(info.base_name for info in below[:5])}" if below else "it is empty"
+        raise DataError(f"folder {label} holds no file ending in {', '.join(suffixes)}: {seen}. Name files or a glob.")
     return chosen
 
 

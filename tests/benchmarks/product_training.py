@@ -140,7 +140,10 @@ def ddp(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def boosting(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """XGBoost on one worker."""
+    """XGBoost on one worker; loaded before, as on the other side."""
+    import sklearn.metrics  # noqa: F401  what the first judgement would load
+    import xgboost  # noqa: F401
+
     features = Features.model_validate_json((folder / "events.json").read_text())
     return _trained(folder, features, XGBoost(rounds=settings["rounds"]))
 

@@ -66,7 +66,7 @@ def test_what_is_not_there_is_named(folder: Path, location: str, message: str) -
 
 def test_a_folder_of_other_files_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("x")
-    with pytest.raises(DataError, match=r"no file ending in \.csv, only a\.parquet"):
+    with pytest.raises(DataError, match=r"no file ending in \.csv: only a\.parquet"):
         found(tmp_path, "")
 
 

@@ -1,14 +1,15 @@
 """Score images: batch inference with a registered version, by the predictor that also answers over HTTP.
 
-Ray reads and scores the pieces of the source in parallel; a process loads the model once. What is no picture is told in
-the column `error` and stops nothing.
+Ray reads and scores the pieces of the source in parallel; a process loads the model once. A few pictures are scored in
+this process, all of its cores on one batch: on Ray the processes would take longer to start. What is no picture is told
+in the column `error` and stops nothing.
 """
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -22,28 +23,40 @@ from ray_mlops.vision.decoding import Undecodable
 from ray_mlops.vision.folders import ImageFolder
 from ray_mlops.vision.predictor import ImagePredictor
 from ray_mlops.vision.shards import ImageParquet, TarShards
-from ray_mlops.vision.sources import ImageSource, Sample
+from ray_mlops.vision.sources import ImageSource, Piece, Sample
 
-BATCH_ROWS = 256
+BATCH_ROWS = 64
+HERE_BYTES = 64 << 20  # of image files at most, which a process has scored before others would have started
 _COLUMNS = pa.schema(
     [("id", pa.string()), ("class", pa.string()), ("probability", pa.float64()), ("error", pa.string())]
 )
 
 
-def score_images(version: ModelVersion, path: str, out: str) -> int:
+def score_images(version: ModelVersion, path: str, out: str, *, here_bytes: int = HERE_BYTES) -> int:
     """Score a folder of images, a Parquet file with them, or tar shards into the Parquet file `out`; returns the rows.
 
     The result has `id` (the path below the folder, or the key), `class`, `probability`, `error` and `version`, sorted by
-    `id`. Raises `DataError` when there is nothing to score; then nothing is written.
+    `id`. Up to `here_bytes` of files are scored in this process, the same, unless the cluster has a GPU. Raises
+    `DataError` when there is nothing to score; then nothing is written.
     """
-    import ray
-    import ray.data
-
     pieces = _source(path).pieces()
     if not pieces:
         raise DataError(f"{path} has no images to score")
-    tasks = [pa.table({"piece": pa.array([pickle.dumps(piece)], pa.large_binary())}) for piece in pieces]
+    batches = _scored(version, pieces, here_bytes)
+    found = pa.concat_tables(batches).sort_by("id")
+    row_groups.write(found.append_column("version", pa.array([version.version] * found.num_rows, pa.string())), out)
+    return found.num_rows
+
+
+def _scored(version: ModelVersion, pieces: list[Piece], here_bytes: int) -> Iterable[pa.Table]:
+    import ray
+
     cluster = ray.cluster_resources()
+    if not cluster.get("GPU") and sum(piece.size for piece in pieces) <= here_bytes:
+        return _Scorer(version.uri, version.digest).over(pieces)
+    import ray.data
+
+    tasks = [pa.table({"piece": pa.array([pickle.dumps(piece)], pa.large_binary())}) for piece in pieces]
     gpus: dict[str, Any] = {"num_gpus": 1} if cluster.get("GPU") else {}
     workers = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, int(cluster.get("GPU") or cluster.get("CPU", 1))))
     scored = ray.data.from_arrow(tasks).map_batches(
@@ -54,9 +67,7 @@ def score_images(version: ModelVersion, path: str, out: str) -> int:
         compute=workers,
         **gpus,
     )
-    found = pa.concat_tables(scored.iter_batches(batch_size=None, batch_format="pyarrow")).sort_by("id")
-    row_groups.write(found.append_column("version", pa.array([version.version] * found.num_rows, pa.string())), out)
-    return found.num_rows
+    return scored.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _source(path: str) -> ImageSource:
@@ -74,13 +85,24 @@ class _Scorer:
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1)
 
     def __call__(self, tasks: pa.Table) -> Iterator[pa.Table]:
-        for task in tasks.to_pylist():
-            samples = iter(pickle.loads(task["piece"]).read())
-            while batch := list(islice(samples, BATCH_ROWS)):
-                yield self._scored(batch)
+        yield from self.over([pickle.loads(task["piece"]) for task in tasks.to_pylist()])
 
-    def _scored(self, samples: list[Sample]) -> pa.Table:
-        read = list(self._readers.map(self._read, samples))
+    def over(self, pieces: list[Piece]) -> Iterator[pa.Table]:
+        """Score some pieces, each batch while the pictures of the next are being decoded."""
+        samples = chain.from_iterable(piece.read() for piece in pieces)
+        ready = self._begun(samples)
+        while ready:
+            following = self._begun(samples)
+            yield self._told(*ready)
+            ready = following
+
+    def _begun(self, samples: Iterator[Sample]) -> tuple[list[Sample], Iterator[Any]] | None:
+        """The next batch, whose pictures come as soon as they are decoded; None at the end."""
+        batch = list(islice(samples, BATCH_ROWS))
+        return (batch, self._readers.map(self._read, batch)) if batch else None
+
+    def _told(self, samples: list[Sample], pictures: Iterator[Any]) -> pa.Table:
+        read = list(pictures)
         legal = [picture for picture in read if isinstance(picture, np.ndarray)]
         given = iter(self._predictor.probabilities(np.stack(legal)) if legal else ())
         rows = []
