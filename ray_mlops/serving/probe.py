@@ -31,11 +31,12 @@ def wait(url: str, expected: Mapping[str, Any], *, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def ask(url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score") -> Mapping[str, Any]:
+def ask(
+    url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score", key: str = ""
+) -> Mapping[str, Any]:
     """The answer of `url`/`route` to one request in JSON; raises `EndpointError` with what came back instead."""
-    request = urllib.request.Request(
-        f"{url}/{route}", json.dumps(content).encode(), {"content-type": "application/json"}
-    )
+    headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
+    request = urllib.request.Request(f"{url}/{route}", json.dumps(content).encode(), headers)
     try:
         with _DIRECT.open(request, timeout=seconds) as answer:
             return json.loads(answer.read())

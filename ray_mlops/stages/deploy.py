@@ -14,6 +14,7 @@ from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import gate, probe
+from ray_mlops.serving.access import opening
 from ray_mlops.serving.endpoint import Scale, undeploy
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
@@ -55,7 +56,8 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     """
     bundle = Bundle.load(version.uri, digest=version.digest)
     definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
-    settings = _settings(config, run, version)
+    access, key = opening.access(run.root)
+    settings = _settings(config, run, version).model_copy(update={"access": access})
     log = CaptureLog(settings.capture)
     history = _history(version.uri, definition)
     compared = _prove(config, definition, history, settings, run) if history is not None else 0
@@ -63,7 +65,7 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
         _fill(settings.store, definition, history, log, run)
     url = endpoints.start(settings, config.scale, port=config.port, seconds=config.ready_s)
     _fill(settings.store, definition, None, log, run)  # what the replicas of before have answered meanwhile
-    probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s)
+    probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s, key=key)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,

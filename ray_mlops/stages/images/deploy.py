@@ -6,6 +6,7 @@ from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import probe
+from ray_mlops.serving.access import opening
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.image_replica import ImageReplica, ImageSettings, example
@@ -28,6 +29,7 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
     """
     bundle = Bundle.load(version.uri, digest=version.digest)
     name = config.name or version.name
+    access, key = opening.access(run.root)
     settings = ImageSettings(
         name=name,
         bundle=version.uri,
@@ -35,9 +37,10 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         version=version.version,
         capture=f"{endpoints.local_folder(run.root, name)}/capture",
         limits=config.limits,
+        access=access,
     )
     url = endpoints.start(settings, config.scale, port=config.port, seconds=config.ready_s, replica=ImageReplica)
-    probe.ask(url, example(bundle), seconds=config.limits.deadline_s, route="predict")
+    probe.ask(url, example(bundle), seconds=config.limits.deadline_s, route="predict", key=key)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,
