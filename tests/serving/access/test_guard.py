@@ -15,6 +15,7 @@ from ray_mlops.serving import edge
 from ray_mlops.serving.access import keys, opening
 from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.access.network import Network
 from tests.serving.access.live import live
 
 WRONG = "rmk_" + "0" * 12 + "_" + "a" * 43
@@ -29,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ring(root: Path) -> Iterator[KeyRing]:
-    ring = KeyRing(opening.access(str(root))[0], every_s=3600)
+    ring = KeyRing(opening.access(str(root), Network())[0], every_s=3600)
     yield ring
     ring.close()
 

@@ -8,12 +8,13 @@ import pytest
 from ray_mlops.errors import StorageError
 from ray_mlops.serving.access import keyring, keys, opening
 from ray_mlops.serving.access.keyring import Access, Bucket, KeyRing
+from ray_mlops.serving.access.network import Network
 from tests.serving.access.live import wait_for
 
 
 @pytest.fixture
 def ring(tmp_path: Path) -> Iterator[KeyRing]:
-    made = KeyRing(opening.access(str(tmp_path))[0], every_s=0.01)
+    made = KeyRing(opening.access(str(tmp_path), Network())[0], every_s=0.01)
     yield made
     made.close()
 
@@ -47,9 +48,9 @@ def test_a_damaged_file_leaves_the_keys_known_last(tmp_path: Path, ring: KeyRing
 
 
 def test_the_deployer_has_a_key_of_its_own_that_is_in_no_file(tmp_path: Path) -> None:
-    assert opening.access(str(tmp_path)) == (Access(keys=keys.key_file(str(tmp_path))), "")
+    assert opening.access(str(tmp_path), Network()) == (Access(keys=keys.key_file(str(tmp_path))), "")
     keys.create(str(tmp_path), "shop", ["score"])
-    access, text = opening.access(str(tmp_path))
+    access, text = opening.access(str(tmp_path), Network())
     ring = KeyRing(access)
     found = ring.find(text)
     ring.close()
