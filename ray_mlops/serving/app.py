@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 from ray_mlops.serving import documents, edge
+from ray_mlops.serving.access import nesting
 from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.limits import Limits
@@ -94,4 +95,6 @@ async def _body(request: Request, limits: Limits) -> bytes:
     kind = request.headers.get("content-type")
     if kind is not None and not _JSON_TYPE.fullmatch(kind.strip()):
         raise edge.refused(415, f"is {kind!r}; send application/json", "content-type")
-    return await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
+    body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
+    nesting.check(body)
+    return body
