@@ -12,6 +12,7 @@ from ray_mlops.platform import files
 from ray_mlops.serving.access import keys
 from ray_mlops.serving.access.keys import Key
 
+_NO_FILE = b"[]"  # an empty file is not the same: somebody is writing it, or it is damaged
 _LOG = logging.getLogger(__name__)
 
 
@@ -81,10 +82,10 @@ class KeyRing:
     def refresh(self) -> None:
         """Read the file; raises `StorageError` when it cannot be read."""
         uri = self._access.keys
-        content = files.read_bytes(uri) if uri and files.exists(uri) else b""
+        content = files.read_bytes(uri) if uri and files.exists(uri) else _NO_FILE
         if content == self._content:
             return
-        known = [*(keys.parse(content, uri) if content else ()), *filter(None, [self._access.deployer])]
+        known = [*(keys.parse(content, uri) if content != _NO_FILE else ()), *filter(None, [self._access.deployer])]
         self._keys = {key.id: key for key in known}  # in one step: requests are checked meanwhile
         self._content, self.closed = content, self.closed or bool(known)
 

@@ -36,10 +36,11 @@ def test_losing_the_file_lets_nobody_in(tmp_path: Path, ring: KeyRing) -> None:
     assert ring.closed
 
 
-def test_a_damaged_file_leaves_the_keys_known_last(tmp_path: Path, ring: KeyRing) -> None:
+@pytest.mark.parametrize("content", ["[{", "", "{}", "null"])
+def test_a_damaged_file_leaves_the_keys_known_last(tmp_path: Path, ring: KeyRing, content: str) -> None:
     _, text = keys.create(str(tmp_path), "shop", ["score"])
     wait_for(lambda: ring.find(text))
-    Path(keys.key_file(str(tmp_path))).write_text("[{")
+    Path(keys.key_file(str(tmp_path))).write_text(content)
     with pytest.raises(StorageError, match="is damaged"):
         ring.refresh()
     assert ring.find(text)
