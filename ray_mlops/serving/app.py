@@ -15,6 +15,9 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 from ray_mlops.serving import documents, edge
+from ray_mlops.serving.access import nesting
+from ray_mlops.serving.access.guard import Guard
+from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.schema import label_schema, transaction_schema
 from ray_mlops.serving.scoring import Scorer
@@ -29,8 +32,13 @@ class Run(Protocol):
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
 
 
-def build_app(scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, health: Mapping[str, Any]) -> FastAPI:
-    """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does."""
+def build_app(
+    scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, health: Mapping[str, Any], ring: KeyRing | None = None
+) -> FastAPI:
+    """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does.
+
+    Without the keys of a ring everybody may ask.
+    """
     app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
 
@@ -44,6 +52,8 @@ def build_app(scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, healt
     _answer_transactions(app, scorer, model, limits, run=run)
     _answer_labels(app, scorer, limits, run=run)
     edge.handle_errors(app)
+    if ring:
+        app.add_middleware(Guard, ring=ring)
     return app
 
 
@@ -85,4 +95,6 @@ async def _body(request: Request, limits: Limits) -> bytes:
     kind = request.headers.get("content-type")
     if kind is not None and not _JSON_TYPE.fullmatch(kind.strip()):
         raise edge.refused(415, f"is {kind!r}; send application/json", "content-type")
-    return await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
+    body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
+    nesting.check(body)
+    return body

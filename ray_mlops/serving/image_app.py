@@ -8,14 +8,24 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 from ray_mlops.serving import edge, image_documents, uploads
+from ray_mlops.serving.access.guard import Guard
+from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
 
 
 def build_image_app(
-    answerer: Answerer, model: Mapping[str, Any], limits: ImageLimits, *, health: Mapping[str, Any]
+    answerer: Answerer,
+    model: Mapping[str, Any],
+    limits: ImageLimits,
+    *,
+    health: Mapping[str, Any],
+    ring: KeyRing | None = None,
 ) -> FastAPI:
-    """The application that answers with one model; `model` is what `GET /model` tells, `health` what `/health` does."""
+    """The application that answers with one model; `model` is what `GET /model` tells, `health` what `/health` does.
+
+    Without the keys of a ring everybody may ask.
+    """
     app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
     pinned = {"model": model["name"], "version": answerer.pinned.version, "digest": answerer.pinned.digest}
     classes = answerer.predictor.classes
@@ -40,4 +50,6 @@ def build_image_app(
         return edge.answer(200, {**content, **pinned, "request_id": request_id})
 
     edge.handle_errors(app)
+    if ring:
+        app.add_middleware(Guard, ring=ring)
     return app

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.replica import Answering, health
@@ -44,7 +45,13 @@ class ImageReplica:
         settings = self._settings
         pinned = Pinned(settings.version, settings.digest)
         answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch)
-        return build_image_app(answerer, metadata(self._bundle, settings), settings.limits, health=health(settings))
+        return build_image_app(
+            answerer,
+            metadata(self._bundle, settings),
+            settings.limits,
+            health=health(settings),
+            ring=KeyRing(settings.access),
+        )
 
 
 def metadata(bundle: Bundle, settings: Answering) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,9 @@ from ray_mlops.errors import EndpointError
 from ray_mlops.serving.replica import log_id
 
 _PROBE_S = 1.0
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# The deployer asks the very machine that it has just started Serve on, by an address that no certificate need name.
+_TLS = ssl._create_unverified_context()
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_TLS))
 
 
 def is_live(endpoint: Endpoint) -> bool:
@@ -31,11 +34,12 @@ def wait(url: str, expected: Mapping[str, Any], *, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def ask(url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score") -> Mapping[str, Any]:
+def ask(
+    url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score", key: str = ""
+) -> Mapping[str, Any]:
     """The answer of `url`/`route` to one request in JSON; raises `EndpointError` with what came back instead."""
-    request = urllib.request.Request(
-        f"{url}/{route}", json.dumps(content).encode(), {"content-type": "application/json"}
-    )
+    headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
+    request = urllib.request.Request(f"{url}/{route}", json.dumps(content).encode(), headers)
     try:
         with _DIRECT.open(request, timeout=seconds) as answer:
             return json.loads(answer.read())

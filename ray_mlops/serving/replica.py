@@ -10,6 +10,7 @@ from ray_mlops.contract import Frozen
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.online import open_store
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving.access.keyring import Access, KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.scoring import Scorer
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 
 class Answering(Frozen):
-    """Which version answers under which name, and where it logs what it answered."""
+    """Which version answers under which name, to whom, and where it logs what it answered."""
 
     name: str
     bundle: str
     digest: str
     version: str
     capture: str
+    access: Access = Access()
 
 
 class Settings(Answering):
@@ -58,8 +60,13 @@ class Replica:
         """The application that Serve puts behind its proxy; only replicas need FastAPI."""
         from ray_mlops.serving.app import build_app
 
+        settings = self._settings
         return build_app(
-            self._scorer, metadata(self._bundle, self._settings), self._settings.limits, health=health(self._settings)
+            self._scorer,
+            metadata(self._bundle, settings),
+            settings.limits,
+            health=health(settings),
+            ring=KeyRing(settings.access),
         )
 
 

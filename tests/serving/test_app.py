@@ -175,6 +175,16 @@ def test_stats_count_retries_and_what_came_late_and_weigh_the_state(predictor: P
     assert (told["entities"], told["records"]) == (2, 5) and 100 < told["bytes"] < 2_000
 
 
+def test_json_that_nests_deep_is_refused_before_it_is_parsed(predictor: Predictor, tmp_path: Path) -> None:
+    deep: Any = []
+    for _ in range(100):
+        deep = [deep]
+    scorer = a_scorer(predictor, tmp_path)
+    for path in ("/score", "/labels"):
+        (answer,) = post(scorer, [{**GOOD, "note": deep}], path=path)
+        assert answer.status_code == 400 and "nests deeper than 32 levels" in answer.json()["error"]["message"]
+
+
 def test_what_the_store_cannot_read_is_a_refusal(predictor: Predictor, tmp_path: Path) -> None:
     (answer,) = post(a_scorer(predictor, tmp_path), [{**GOOD, "transaction_id": -(2**63)}])
     assert answer.status_code == 422 and "transaction_id" in answer.json()["error"]["message"]
