@@ -211,6 +211,12 @@ def test_what_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
     assert still_answers(client)
 
 
+@pytest.mark.parametrize("body", bad_requests.TOO_DEEP)
+def test_what_nests_too_deep_is_refused(client: httpx.Client, body: bytes) -> None:
+    assert "32 levels" in refused(client.post("/score", content=body, headers=JSON), 400)[""]
+    assert still_answers(client)
+
+
 @pytest.mark.parametrize("body", bad_requests.SHAPES)
 def test_another_shape_is_refused(client: httpx.Client, body: Any) -> None:
     refused(client.post("/score", content=json.dumps(body), headers=JSON), 422)
