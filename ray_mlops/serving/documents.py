@@ -21,6 +21,7 @@ _ANSWER = {
     "probability": {"type": "number", "minimum": 0, "maximum": 1, "description": "The calibrated score"},
     "decision": {"enum": ["approve", "review", "block"]},
     "reasons": {"type": "array", "items": _REASON, "description": "Strongest first"},
+    "degraded": {"enum": ["rule", "score"], "description": "There was no time for the model: what answered instead"},
 }
 _RECORDED = {
     "recorded": {"type": "integer", "minimum": 1},
@@ -39,7 +40,7 @@ _REFUSALS = {
 
 def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str, Any]:
     """Arguments of the route: summary, parameters, request body and responses."""
-    always = [name for name in _ANSWER if name != "reasons"]
+    always = [name for name in _ANSWER if name not in ("reasons", "degraded")]
     one = record("Answer", {**_ANSWER, **VERSION}, required=[*always, *VERSION])
     listed = {"type": "array", "items": record("Result", _ANSWER, required=always)}
     many = record("Answers", {"results": listed, **VERSION}, required=["results", *VERSION])

@@ -1,6 +1,8 @@
 """The HTTP face of an endpoint for images. It runs in a replica, and as well without Ray in a test."""
 
+import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +12,7 @@ from starlette.responses import Response
 from ray_mlops.serving import edge, image_documents, uploads
 from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.deadline import Turn, in_time
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
 
@@ -42,10 +45,14 @@ def build_image_app(
     async def post_predict(request: Request) -> Response:
         request_id = edge.request_id(request)
         top = edge.whole_number(request, "top", min(limits.top, len(classes)), least=1, most=len(classes))
-        body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
+        body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.body_s)
         files = await uploads.pictures(body, request.headers.get("content-type"), most=limits.max_images)
-        work = answerer.answer(files, top=top, request_id=request_id)
-        answers = await edge.within(work, limits.deadline_s)
+        turn = Turn()
+        work = asyncio.ensure_future(answerer.answer(files, top=top, request_id=request_id, turn=turn))
+        instead = (
+            partial(answerer.degraded, files, top=top, request_id=request_id) if answerer.prior is not None else None
+        )
+        answers = await in_time(work, instead, turn, limits.deadline_s)
         content = answers[0] if uploads.ONE in files else {"results": answers}
         return edge.answer(200, {**content, **pinned, "request_id": request_id})
 

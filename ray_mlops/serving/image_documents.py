@@ -22,8 +22,10 @@ def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
     chance = {"type": "number", "minimum": 0, "maximum": 1}
     named = {"class": {"enum": list(classes)}, "probability": chance}
     told = {**named, "top": {"type": "array", "items": record("Class", named, required=list(named))}}
-    one = record("Answer", {**told, **VERSION}, required=[*told, *VERSION])
-    listed = {"type": "array", "items": record("Result", told, required=list(told))}
+    marked = {"enum": ["prior"], "description": "There was no time: how often each class came in training"}
+    shown = {**told, "degraded": marked}
+    one = record("Answer", {**shown, **VERSION}, required=[*told, *VERSION])
+    listed = {"type": "array", "items": record("Result", shown, required=list(told))}
     many = record("Answers", {"results": listed, **VERSION}, required=["results", *VERSION])
     most = len(classes)
     count = {"type": "integer", "minimum": 1, "maximum": most, "default": min(limits.top, most)}

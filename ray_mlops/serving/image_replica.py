@@ -44,7 +44,8 @@ class ImageReplica:
 
         settings = self._settings
         pinned = Pinned(settings.version, settings.digest)
-        answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch)
+        shares = prior(self._bundle) if settings.limits.degraded == "prior" else None
+        answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch, prior=shares)
         return build_image_app(
             answerer,
             metadata(self._bundle, settings),
@@ -60,6 +61,14 @@ def metadata(bundle: Bundle, settings: Answering) -> dict[str, Any]:
     found = {name: bundle.json(f"{name}.json") for name in read}
     described = {"name": settings.name, "version": settings.version, "digest": settings.digest}
     return {**described, **found, "example": example(bundle)}
+
+
+def prior(bundle: Bundle) -> np.ndarray:
+    """How often each class came in training, float64 `(classes,)`; all alike where the bundle does not say."""
+    classes = bundle.json("classes.json")
+    counts = bundle.json("lineage.json").get("labelled", {}).get("train", {})
+    seen = np.array([counts.get(name, 0) for name in classes], np.float64)
+    return seen / seen.sum() if seen.sum() else np.full(len(classes), 1 / len(classes))
 
 
 def example(bundle: Bundle) -> dict[str, str]:

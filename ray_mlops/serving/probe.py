@@ -37,18 +37,22 @@ def wait(url: str, expected: Mapping[str, Any], *, seconds: float) -> None:
 def ask(
     url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score", key: str = ""
 ) -> Mapping[str, Any]:
-    """The answer of `url`/`route` to one request in JSON; raises `EndpointError` with what came back instead."""
+    """The answer of `url`/`route` to one request in JSON; raises `EndpointError` with what came back instead, also where
+    that is a degraded answer: the deployer wants to know whether the model answers."""
     headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
     request = urllib.request.Request(f"{url}/{route}", json.dumps(content).encode(), headers)
     try:
         with _DIRECT.open(request, timeout=seconds) as answer:
-            return json.loads(answer.read())
+            found = json.loads(answer.read())
     except urllib.error.HTTPError as error:
         raise EndpointError(
             f"{url}/{route} refuses {str(dict(content))[:500]}: {error.read().decode()[:500]}"
         ) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise EndpointError(f"{url}/{route} does not answer: {error}") from error
+    if "degraded" in found:
+        raise EndpointError(f"{url}/{route} has no time for the model, or no entity store: it answers {found}")
+    return found
 
 
 def _health(url: str) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from ray_mlops.serving.access.keyring import Access, KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.scoring import Scorer
+from ray_mlops.serving.substitute import Substitute
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -54,6 +55,7 @@ class Replica:
             Capture(self._settings.capture, f"v{self._settings.version}"),
             self._settings.version,
             self._settings.digest,
+            Substitute.of(self._settings.limits.degraded, predictor, self._bundle),
         )
 
     def __serve_build_asgi_app__(self) -> "FastAPI":

@@ -26,7 +26,7 @@ from ray_mlops.serving.replica import Settings
 from tests.serving import bad_requests, made_up
 from tests.small_model import bundle, example, transactions
 
-LIMITS = Limits(max_body_bytes=100_000, max_transactions=50, deadline_s=2.0)
+LIMITS = Limits(max_body_bytes=100_000, max_transactions=50, body_s=2.0)
 GOOD = example(transactions())
 JSON = {"content-type": "application/json"}
 
