@@ -17,9 +17,10 @@ from starlette.responses import Response
 
 from ray_mlops.serving import documents, edge
 from ray_mlops.serving.access import nesting
-from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.deadline import Turn, in_time
+from ray_mlops.serving.layers import surround
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.schema import label_schema, transaction_schema
 from ray_mlops.serving.scoring import Scorer
@@ -35,11 +36,17 @@ class Run(Protocol):
 
 
 def build_app(
-    scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, health: Mapping[str, Any], ring: KeyRing | None = None
+    scorer: Scorer,
+    model: Mapping[str, Any],
+    limits: Limits,
+    *,
+    health: Mapping[str, Any],
+    ring: KeyRing | None = None,
+    log: Appender | None = None,
 ) -> FastAPI:
     """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask.
+    Without the keys of a ring everybody may ask; `log` gets a line a request.
     """
     app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
@@ -54,8 +61,7 @@ def build_app(
     _answer_transactions(app, scorer, model, limits, run=run)
     _answer_labels(app, scorer, limits, run=run)
     edge.handle_errors(app)
-    if ring:
-        app.add_middleware(Guard, ring=ring)
+    surround(app, limits, scorer.capture, ring=ring, log=log)
     return app
 
 
@@ -91,7 +97,8 @@ def _answer_labels(app: FastAPI, scorer: Scorer, limits: Limits, *, run: Run) ->
 
     @app.get("/stats", **documents.stats())
     async def get_stats() -> Response:
-        return edge.answer(200, (await edge.within(run(scorer.stats), limits.deadline_s)).model_dump())
+        stats = await edge.within(run(scorer.stats), limits.deadline_s)
+        return edge.answer(200, {**stats.model_dump(), "capture": scorer.capture.counts()})
 
 
 async def _scored(

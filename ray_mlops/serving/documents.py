@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.online.contract import Stats
-from ray_mlops.serving.openapi import REQUEST_ID, VERSION, record, responses
+from ray_mlops.serving.openapi import CAPTURE, REQUEST_ID, VERSION, record, responses
 
 _REASON = {
     "type": "object",
@@ -88,5 +88,10 @@ def stats() -> dict[str, Any]:
     return {
         "summary": "Events, retries, late ones, labels; entities and bytes of state",
         "tags": ["endpoint"],
-        "responses": responses("Counted since the store was made", Stats.model_json_schema(), {503: _REFUSALS[503]}),
+        "responses": responses("Counted since the store was made", _counted(), {503: _REFUSALS[503]}),
     }
+
+
+def _counted() -> dict[str, Any]:
+    schema = Stats.model_json_schema()
+    return {**schema, "properties": {**schema["properties"], "capture": CAPTURE}}

@@ -5,7 +5,6 @@ Every answer to bad input is a 4xx whose body is `{"error": {"message", "problem
 
 import asyncio
 import re
-import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +18,6 @@ from ray_mlops.errors import DataError, StorageError
 from ray_mlops.serving.schema import BadRequest, Problem
 
 T = TypeVar("T")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def refused(status: int, message: str, field: str = "") -> BadRequest:
@@ -52,9 +50,8 @@ async def within(work: Awaitable[T], seconds: float) -> T:
 
 
 def request_id(request: Request) -> str:
-    """The caller's, or what Serve's proxy gave; the proxy also puts it on the answer."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """The caller's, or what Serve's proxy gave, or a new one: see `layers.Logged`."""
+    return request.state.request_id
 
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:

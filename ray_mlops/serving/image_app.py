@@ -10,11 +10,12 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 from ray_mlops.serving import edge, image_documents, uploads
-from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.deadline import Turn, in_time
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.layers import surround
 
 
 def build_image_app(
@@ -24,10 +25,11 @@ def build_image_app(
     *,
     health: Mapping[str, Any],
     ring: KeyRing | None = None,
+    log: Appender | None = None,
 ) -> FastAPI:
     """The application that answers with one model; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask.
+    Without the keys of a ring everybody may ask; `log` gets a line a request.
     """
     app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
     pinned = {"model": model["name"], "version": answerer.pinned.version, "digest": answerer.pinned.digest}
@@ -56,7 +58,10 @@ def build_image_app(
         content = answers[0] if uploads.ONE in files else {"results": answers}
         return edge.answer(200, {**content, **pinned, "request_id": request_id})
 
+    @app.get("/stats", **image_documents.stats())
+    async def get_stats() -> Response:
+        return edge.answer(200, {"capture": answerer.capture.counts()})
+
     edge.handle_errors(app)
-    if ring:
-        app.add_middleware(Guard, ring=ring)
+    surround(app, limits, answerer.capture, ring=ring, log=log)
     return app

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.replica import Answering, health
+from ray_mlops.serving.replica import Answering, health, request_log
 from ray_mlops.vision.predictor import ImagePredictor
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ class ImageReplica:
     """What Serve runs, once per replica."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        redaction.install()
         self._settings = ImageSettings.model_validate(settings)
         self._bundle = Bundle.load(self._settings.bundle, digest=self._settings.digest)
         self._predictor = ImagePredictor.load(self._bundle)
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
         self._predictor.probabilities(np.zeros((1, *self._predictor.transform.shape), np.uint8))
-        self._capture = Capture(self._settings.capture, f"v{self._settings.version}")
+        self._capture = Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application that Serve puts behind its proxy; only replicas need FastAPI."""
@@ -52,6 +54,7 @@ class ImageReplica:
             settings.limits,
             health=health(settings),
             ring=KeyRing(settings.access),
+            log=request_log(settings),
         )
 
 

@@ -5,10 +5,17 @@ from typing import Any
 
 VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
 REQUEST_ID = {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}}
+CAPTURE = {
+    "type": "object",
+    "description": "Lines of this replica's capture log since it started",
+    "properties": {name: {"type": "integer", "minimum": 0} for name in ("written", "dropped", "skipped", "late")},
+}
 _ACCESS = {
     401: "Keys are asked for, and no valid one was sent",
     403: "The key has another scope",
     429: "More requests than the key may send; `retry-after` says when to come back",
+    500: "The endpoint failed; its log says why under the request id",
+    503: "Overloaded: try again",
 }
 _PROBLEM = {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}}
 _ERROR = {

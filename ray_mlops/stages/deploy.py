@@ -16,6 +16,7 @@ from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import gate, probe
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale, undeploy
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
@@ -41,6 +42,7 @@ class DeployConfig(Frozen):
     parity_rows: int = Field(default=2000, ge=0)
     limits: Limits = Limits()
     scale: Scale = Scale()
+    capturing: Capturing = Capturing()
 
     @field_validator("store")
     @classmethod
@@ -101,6 +103,7 @@ def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings
         store=config.store or f"sqlite:///{folder}/entities.db",
         capture=f"{folder}/capture",
         limits=config.limits,
+        capturing=config.capturing,
     )
 
 

@@ -71,15 +71,16 @@ def an_app(scorer: Scorer, limits: Limits | None = None) -> FastAPI:
 
 
 def stats(scorer: Scorer) -> dict[str, Any]:
-    """The answer of `GET /stats`."""
+    """What `GET /stats` tells of the store."""
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(an_app(scorer)), base_url="http://here") as client:
             return await client.get("/stats")
 
     answer = asyncio.run(ask())
-    assert answer.status_code == 200
-    return answer.json()
+    told = answer.json()
+    assert answer.status_code == 200 and set(told.pop("capture")) == {"written", "dropped", "skipped", "late"}
+    return told
 
 
 def captured(scorer: Scorer) -> list[dict[str, Any]]:
@@ -233,4 +234,4 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_answers(predictor: Predi
     scorer = a_scorer(predictor, tmp_path)
     scorer.capture.close()
     (answer,) = post(scorer, [GOOD])
-    assert answer.status_code == 200 and scorer.capture.dropped == 1
+    assert answer.status_code == 200 and scorer.capture.counts()["dropped"] == 1

@@ -33,6 +33,11 @@ class Guard:
         await (refused.answer() if refused else self._app)(scope, receive, send)
 
 
+def path_of(scope: Scope) -> str:
+    """The path below the application's own prefix."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))
+
+
 class _Refusal:
     """Why somebody is not let in."""
 
@@ -44,7 +49,7 @@ class _Refusal:
 
     @classmethod
     def find(cls, scope: Scope, ring: KeyRing) -> "_Refusal | None":
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         if path in OPEN:
             return None
         given = _credentials(scope)
@@ -56,6 +61,7 @@ class _Refusal:
             return cls.unknown(f"holds no key of this endpoint; {_MAKE}")
         if (state := keyring.state(key)) != "valid":
             return cls.unknown(f"holds the key {key.name!r} ({key.id}), which is {state}; {_MAKE}")
+        scope.setdefault("state", {})["key"] = key.name
         need = SCOPES.get(path, "score")
         if path not in ANY_KEY and not {need, "admin"}.intersection(key.scopes):
             has = ", ".join(key.scopes)

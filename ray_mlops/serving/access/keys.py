@@ -25,7 +25,7 @@ from ray_mlops.platform import files
 Scope = Literal["score", "label", "admin"]
 SCOPES: tuple[Scope, ...] = ("score", "label", "admin")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
-_TOKEN = re.compile(r"rmk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+TOKEN = re.compile(r"rmk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
 class Key(Frozen):
@@ -142,7 +142,7 @@ def revoke(root: str, which: str) -> tuple[Key, ...]:
 
 def split(text: str) -> tuple[str, str] | None:
     """Id and secret of the text of a key; None when it is none."""
-    found = _TOKEN.fullmatch(text)
+    found = TOKEN.fullmatch(text)
     return (found[1], found[2]) if found else None
 
 

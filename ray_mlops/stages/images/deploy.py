@@ -8,6 +8,7 @@ from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import probe
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.image_replica import ImageReplica, ImageSettings, example
@@ -22,6 +23,7 @@ class ImageDeployConfig(Frozen):
     ready_s: float = Field(default=120.0, gt=0)
     limits: ImageLimits = ImageLimits()
     scale: Scale = Scale()
+    capturing: Capturing = Capturing()
 
 
 def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
@@ -39,6 +41,7 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         version=version.version,
         capture=f"{endpoints.local_folder(run.root, name)}/capture",
         limits=config.limits,
+        capturing=config.capturing,
         access=access,
     )
     url = endpoints.start(
