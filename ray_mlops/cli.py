@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
+from ray_mlops import key_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(key_commands.app, name="keys")
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]

@@ -15,7 +15,19 @@ from ray_mlops.stage_names import STAGES
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    administration = ("run", "runs", "models", "promote", "reject", "deploy", "undeploy", "score", "config", "parity")
+    administration = (
+        "run",
+        "runs",
+        "models",
+        "promote",
+        "reject",
+        "deploy",
+        "undeploy",
+        "score",
+        "config",
+        "parity",
+        "keys",
+    )
     assert [name for name in (*STAGES, *administration) if f" {name} " not in shown] == []
 
 

@@ -75,12 +75,17 @@ class Predictor:
             raise ConfigError(
                 f"the model's predict() gave {_shown(score)} for {len(rows)} rows; it must give one score in [0, 1] per row"
             )
+        return self.judged(score)
+
+    def judged(self, score: np.ndarray) -> Scores:
+        """What scores, float64 `(rows,)`, mean: whoever gave them."""
         probability = np.interp(score, self.calibration["score"], self.calibration["probability"])
-        action = np.searchsorted(self._limits, score, side="right")
+        action = np.searchsorted(self.limits, score, side="right")
         return Scores(score, probability, action)
 
     @cached_property
-    def _limits(self) -> np.ndarray:
+    def limits(self) -> np.ndarray:
+        """The scores from which a transaction is reviewed, and blocked: float64 `(2,)`, infinity for never."""
         block = self.thresholds.get("block", math.inf)
         return np.array([min(self.thresholds.get("review", math.inf), block), block])
 

@@ -19,11 +19,13 @@ NEEDED = {"features", "score", "decision", "digest"}
 
 @dataclass
 class Captured:
-    """What a capture folder holds. `sketch` counts the requests that this version answered; those answered by other
-    versions and lines that cannot be read (a replica was killed while writing) are only numbered; labels are not counted."""
+    """What a capture folder holds. `sketch` counts the requests that the model of this version answered; those answered by
+    other versions, those answered `degraded`, without a model, and lines that cannot be read (a replica was killed while
+    writing) are only numbered; labels are not counted."""
 
     sketch: Sketch
     other_versions: int = 0
+    degraded: int = 0
     unreadable: int = 0
     first: str = ""
     last: str = ""
@@ -59,7 +61,9 @@ def _records(lines: list[bytes], found: Captured) -> Iterator[Mapping[str, Any]]
             record = None
         if isinstance(record, dict) and record.get("kind") == LABEL_LINE:
             continue
-        if isinstance(record, dict) and record.keys() >= NEEDED and isinstance(record["features"], dict):
+        if isinstance(record, dict) and record.get("degraded"):
+            found.degraded += 1
+        elif isinstance(record, dict) and record.keys() >= NEEDED and isinstance(record["features"], dict):
             yield record
         else:
             found.unreadable += 1

@@ -42,6 +42,7 @@ def _facts(told: Told) -> Block:
             "First": told["first"][:19].replace("T", " ") or None,
             "Last": told["last"][:19].replace("T", " ") or None,
             "Answered by other versions": told["other_versions"],
+            "Answered without the model": told["degraded"],
             "Unreadable lines": told["unreadable"],
         }
     )

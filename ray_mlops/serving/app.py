@@ -6,8 +6,9 @@ event loop stays free to answer others and to give up on what takes too long.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fastapi import FastAPI, Request
@@ -15,6 +16,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 from ray_mlops.serving import documents, edge
+from ray_mlops.serving.access import nesting
+from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.deadline import Turn, in_time
+from ray_mlops.serving.layers import surround
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.schema import label_schema, transaction_schema
 from ray_mlops.serving.scoring import Scorer
@@ -24,18 +30,29 @@ T = TypeVar("T")
 
 
 class Run(Protocol):
-    """Runs work where requests do not wait for it, for as long as a request may take."""
+    """Runs work where requests do not wait for it."""
 
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+    def __call__(self, work: Callable[[], T], /) -> "asyncio.Future[T]": ...
 
 
-def build_app(scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, health: Mapping[str, Any]) -> FastAPI:
-    """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does."""
+def build_app(
+    scorer: Scorer,
+    model: Mapping[str, Any],
+    limits: Limits,
+    *,
+    health: Mapping[str, Any],
+    ring: KeyRing | None = None,
+    log: Appender | None = None,
+) -> FastAPI:
+    """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does.
+
+    Without the keys of a ring everybody may ask; `log` gets a line a request.
+    """
     app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
 
-    async def run(work: Callable[[], T], /) -> T:
-        return await edge.within(asyncio.get_running_loop().run_in_executor(thread, work), limits.deadline_s)
+    def run(work: Callable[[], T], /) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(thread, work)
 
     @app.get("/health", summary="Is it answering, and with which version", tags=["endpoint"])
     async def get_health() -> Response:
@@ -44,6 +61,7 @@ def build_app(scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, healt
     _answer_transactions(app, scorer, model, limits, run=run)
     _answer_labels(app, scorer, limits, run=run)
     edge.handle_errors(app)
+    surround(app, limits, scorer.capture, ring=ring, log=log)
     return app
 
 
@@ -61,7 +79,7 @@ def _answer_transactions(app: FastAPI, scorer: Scorer, model: Mapping[str, Any],
         request_id = edge.request_id(request)
         reasons = edge.whole_number(request, "reasons", limits.reasons, least=0, most=limits.max_reasons)
         events, batch = schema.read(await _body(request, limits))
-        answers = await run(lambda: scorer.score(events, reasons=reasons, request_id=request_id))
+        answers = await _scored(scorer, events, reasons, request_id, run=run, seconds=limits.deadline_s)
         content = {"results": answers} if batch else answers[0]
         return edge.answer(200, {**content, **version, "request_id": request_id})
 
@@ -73,16 +91,30 @@ def _answer_labels(app: FastAPI, scorer: Scorer, limits: Limits, *, run: Run) ->
     async def post_labels(request: Request) -> Response:
         request_id = edge.request_id(request)
         labels, _ = schema.read(await _body(request, limits))
-        waiting = await run(lambda: scorer.label(labels, request_id=request_id))
+        recording = run(lambda: scorer.label(labels, request_id=request_id))
+        waiting = await edge.within(recording, limits.deadline_s)
         return edge.answer(200, {"recorded": len(labels), "waiting": waiting, "request_id": request_id})
 
     @app.get("/stats", **documents.stats())
     async def get_stats() -> Response:
-        return edge.answer(200, (await run(scorer.stats)).model_dump())
+        stats = await edge.within(run(scorer.stats), limits.deadline_s)
+        return edge.answer(200, {**stats.model_dump(), "capture": scorer.capture.counts()})
+
+
+async def _scored(
+    scorer: Scorer, events: Sequence[Mapping[str, Any]], reasons: int, request_id: str, *, run: Run, seconds: float
+) -> list[dict[str, Any]]:
+    """An answer per event within the deadline, a degraded one where there is no other."""
+    turn = Turn()
+    work = run(lambda: scorer.score(events, reasons=reasons, request_id=request_id, turn=turn))
+    instead = partial(scorer.degraded, events, request_id=request_id) if scorer.substitute else None
+    return await in_time(work, instead, turn, seconds)
 
 
 async def _body(request: Request, limits: Limits) -> bytes:
     kind = request.headers.get("content-type")
     if kind is not None and not _JSON_TYPE.fullmatch(kind.strip()):
         raise edge.refused(415, f"is {kind!r}; send application/json", "content-type")
-    return await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
+    body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.body_s)
+    nesting.check(body)
+    return body

@@ -1,48 +1,62 @@
-"""The capture log: one JSON line per scored transaction, appended by each replica to a file of its own.
+"""The capture log: one JSON line per answer, appended by each replica to segments of its own.
 
-A line is in the operating system's hands before its request is answered, so that a killed replica loses none. Logging
-never fails a request: what cannot be written (a full disk) is counted in `dropped`. Card numbers and other inputs are in
-the lines; the folder is readable by its owner only.
+A line is with the operating system before its request is answered, so that a killed replica loses none; only a disk that
+is stuck is not waited for, and a full one not minded: see `Appender`. Card numbers and other inputs are in the lines; the
+folder is readable by its owner only.
 """
 
-import os
-import threading
-import uuid
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import Field
+
+from ray_mlops.contract import LABEL_LINE
+from ray_mlops.serving.appender import Appender, Queueing
 
 _MODE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
-class Capture:
-    """Appends to `<folder>/<start of this replica>-<unique>.jsonl`; `folder` is local and made when needed."""
+class Capturing(Queueing):
+    """How much is captured: `sample` is the share of transactions (of requests, where they have no id), chosen by their id
+    so that one sent again is chosen again. Labels are always captured. A lost entity store is filled again from the log:
+    below 1 only in part."""
 
-    def __init__(self, folder: str, prefix: str) -> None:
-        place = Path(folder)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path = place / f"{prefix}-{uuid.uuid4().hex[:12]}.jsonl"
-        self.dropped = 0
-        self._lock = threading.Lock()
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sample: float = Field(default=1.0, ge=0, le=1)
+
+
+class Capture:
+    """The log of one replica, in `folder`, which is local and made when needed."""
+
+    def __init__(self, folder: str, prefix: str, capturing: Capturing | None = None) -> None:
+        capturing = capturing or Capturing()
+        self._limit = round(capturing.sample * (1 << 32))
+        self._appender = Appender(folder, prefix, capturing)
+        self.skipped = 0
+        self.settled, self.flush, self.close = self._appender.settled, self._appender.flush, self._appender.close
+
+    @property
+    def path(self) -> Path:
+        """The segment that is written to."""
+        return self._appender.path
 
     def write(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Append one line per mapping, in one system call; NaN becomes null."""
-        encoded = [orjson.dumps(line, option=_MODE) for line in lines]
-        content = b"".join(encoded)
-        with self._lock:
-            try:
-                written = os.write(self._file, content)
-                if written < len(content):  # a disk that fills up takes a part: end it, so that the next line is whole
-                    self.dropped += len(encoded)
-                    os.write(self._file, b"\n")
-            except OSError:
-                self.dropped += len(encoded)
+        """Have one line per mapping appended, all or none of them; NaN becomes null."""
+        given = list(lines)
+        chosen = [line for line in given if self._chosen(line)]
+        self.skipped += len(given) - len(chosen)
+        self._appender.write([orjson.dumps(line, option=_MODE) for line in chosen])
 
-    def close(self) -> None:
-        """Give the file back."""
-        with self._lock:
-            os.close(self._file)
-            self._file = -1  # the number may soon belong to another file
+    def counts(self) -> dict[str, int]:
+        """Lines `written`, `dropped` (no room in the queue or on the disk) and `skipped` (not sampled), and answers that
+        went out `late`ly logged; since this replica started."""
+        kept = self._appender
+        return {"written": kept.written, "dropped": kept.dropped, "skipped": self.skipped, "late": kept.late}
+
+    def _chosen(self, line: Mapping[str, Any]) -> bool:
+        if self._limit == 1 << 32 or line.get("kind") == LABEL_LINE:
+            return True
+        key = line["id"] if "id" in line else line["request_id"]
+        return zlib.crc32(str(key).encode()) < self._limit

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.online.contract import Stats
-from ray_mlops.serving.openapi import REQUEST_ID, VERSION, record, responses
+from ray_mlops.serving.openapi import CAPTURE, REQUEST_ID, VERSION, record, responses
 
 _REASON = {
     "type": "object",
@@ -21,6 +21,7 @@ _ANSWER = {
     "probability": {"type": "number", "minimum": 0, "maximum": 1, "description": "The calibrated score"},
     "decision": {"enum": ["approve", "review", "block"]},
     "reasons": {"type": "array", "items": _REASON, "description": "Strongest first"},
+    "degraded": {"enum": ["rule", "score"], "description": "There was no time for the model: what answered instead"},
 }
 _RECORDED = {
     "recorded": {"type": "integer", "minimum": 1},
@@ -39,7 +40,7 @@ _REFUSALS = {
 
 def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str, Any]:
     """Arguments of the route: summary, parameters, request body and responses."""
-    always = [name for name in _ANSWER if name != "reasons"]
+    always = [name for name in _ANSWER if name not in ("reasons", "degraded")]
     one = record("Answer", {**_ANSWER, **VERSION}, required=[*always, *VERSION])
     listed = {"type": "array", "items": record("Result", _ANSWER, required=always)}
     many = record("Answers", {"results": listed, **VERSION}, required=["results", *VERSION])
@@ -87,5 +88,10 @@ def stats() -> dict[str, Any]:
     return {
         "summary": "Events, retries, late ones, labels; entities and bytes of state",
         "tags": ["endpoint"],
-        "responses": responses("Counted since the store was made", Stats.model_json_schema(), {503: _REFUSALS[503]}),
+        "responses": responses("Counted since the store was made", _counted(), {503: _REFUSALS[503]}),
     }
+
+
+def _counted() -> dict[str, Any]:
+    schema = Stats.model_json_schema()
+    return {**schema, "properties": {**schema["properties"], "capture": CAPTURE}}

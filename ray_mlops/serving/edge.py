@@ -5,7 +5,6 @@ Every answer to bad input is a 4xx whose body is `{"error": {"message", "problem
 
 import asyncio
 import re
-import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,7 +18,6 @@ from ray_mlops.errors import DataError, StorageError
 from ray_mlops.serving.schema import BadRequest, Problem
 
 T = TypeVar("T")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def refused(status: int, message: str, field: str = "") -> BadRequest:
@@ -52,9 +50,8 @@ async def within(work: Awaitable[T], seconds: float) -> T:
 
 
 def request_id(request: Request) -> str:
-    """The caller's, or what Serve's proxy gave; the proxy also puts it on the answer."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """The caller's, or what Serve's proxy gave, or a new one: see `layers.Logged`."""
+    return request.state.request_id
 
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
@@ -75,20 +72,20 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(BadRequest)
     async def bad_request(request: Request, error: BadRequest) -> Response:
-        return _refusal(error.status, error.problems)
+        return refusal(error.status, error.problems)
 
     @app.exception_handler(HTTPException)
     async def no_such_thing(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}; see /docs"
-        return _refusal(error.status_code, [Problem(field="", message=message)], error.headers)
+        return refusal(error.status_code, [Problem(field="", message=message)], error.headers)
 
     @app.exception_handler(DataError)
     async def unreadable(request: Request, error: DataError) -> Response:
-        return _refusal(422, [Problem(field="", message=str(error))])
+        return refusal(422, [Problem(field="", message=str(error))])
 
     @app.exception_handler(StorageError)
     async def not_now(request: Request, error: StorageError) -> Response:
-        return _refusal(503, [Problem(field="", message=str(error))], {"retry-after": "1"})
+        return refusal(503, [Problem(field="", message=str(error))], {"retry-after": "1"})
 
 
 async def _read(request: Request, most_bytes: int) -> bytes:
@@ -104,7 +101,8 @@ def _too_large(most_bytes: int) -> BadRequest:
     return refused(413, f"the body is larger than {most_bytes:,} bytes")
 
 
-def _refusal(status: int, problems: Sequence[Problem], headers: Mapping[str, str] | None = None) -> Response:
+def refusal(status: int, problems: Sequence[Problem], headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that says what is wrong."""
     first = problems[0]
     message = f"{first.field} {first.message}" if first.field else first.message
     listed = [problem.model_dump() for problem in problems]

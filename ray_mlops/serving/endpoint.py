@@ -1,4 +1,4 @@
-"""An endpoint on Ray Serve: replicas that pin a bundle's digest, autoscaled, behind a proxy on the loopback address.
+"""An endpoint on Ray Serve: replicas that pin a bundle's digest, autoscaled, behind a proxy, by default on the loopback address.
 
 It lives in the Ray cluster and outlives the process that started it. Ray is imported when an endpoint is started.
 """
@@ -21,9 +21,10 @@ from ray_mlops.contract import Endpoint, Frozen
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files, runtime
 from ray_mlops.serving import probe
+from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.replica import Answering, Replica, health
 
-HOST = "127.0.0.1"
+LOOPBACK = Network()
 
 
 class Scale(Frozen):
@@ -41,13 +42,13 @@ class Scale(Frozen):
 
 
 @contextmanager
-def opening(port: int) -> Iterator[None]:
+def opening(port: int, network: Network = LOOPBACK) -> Iterator[None]:
     """Have Serve begin to listen on `port` while other work is done; where that fails, Serve ends if nobody needs it.
 
     Raises `EndpointError` when the port is taken.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="serve") as side:
-        opened = side.submit(_open_port, port)
+        opened = side.submit(_open_port, port, network)
         try:
             yield
             opened.result()
@@ -57,7 +58,15 @@ def opening(port: int) -> Iterator[None]:
             raise
 
 
-def start(settings: Answering, scale: Scale, *, port: int, seconds: float = 120.0, replica: type = Replica) -> str:
+def start(
+    settings: Answering,
+    scale: Scale,
+    *,
+    port: int,
+    network: Network = LOOPBACK,
+    seconds: float = 120.0,
+    replica: type = Replica,
+) -> str:
     """Start an endpoint, or roll it over to new settings, and wait until it answers; returns its URL.
 
     `replica` is the class that answers, made with the settings as JSON.
@@ -67,7 +76,7 @@ def start(settings: Answering, scale: Scale, *, port: int, seconds: float = 120.
     """
     from ray import serve
 
-    _open_port(port)
+    _open_port(port, network)
     known, name = _applications(), settings.name
     app = _deployment(scale, replica).bind(settings.model_dump(mode="json"))
     target = serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())
@@ -79,7 +88,7 @@ def start(settings: Answering, scale: Scale, *, port: int, seconds: float = 120.
         if name not in known:
             _abandon(name)
         raise EndpointError(f"endpoint {name!r} did not start: {reason}") from error
-    url = f"http://{HOST}:{port}/{name}"
+    url = f"{network.url(port)}/{name}"
     probe.wait(url, health(settings), seconds=seconds)
     runtime.keep(name)
     return url
@@ -137,24 +146,28 @@ def _deployment(scale: Scale, replica: type) -> Any:
     return decorate(serve.ingress()(replica))
 
 
-def _open_port(port: int) -> None:
-    """Have Serve listen on `port`: started there, or already there; raises `EndpointError` otherwise."""
+def _open_port(port: int, network: Network) -> None:
+    """Have Serve listen there: started there, or already there; raises `EndpointError` otherwise."""
     from ray import serve
     from ray.serve.config import HTTPOptions
 
-    running = _serve_port()
-    if running == port:
-        return
+    options = HTTPOptions(
+        host=network.host,
+        port=port,
+        request_timeout_s=60,
+        keep_alive_timeout_s=60,
+        ssl_keyfile=network.private_key or None,
+        ssl_certfile=network.certificate or None,
+    )
+    running = _serving()
     if running is not None:
-        raise EndpointError(
-            f"the endpoints of this cluster answer on port {running}, so port {port} cannot be used: "
-            f"set deploy.port to {running}, or undeploy them first"
-        )
-    if _taken(port):
-        raise EndpointError(f"port {port} of {HOST} is taken by another program: set deploy.port to a free one")
+        check_same(running, options)
+        return
+    if _taken(network.host, port):
+        raise EndpointError(f"port {port} of {network.host} is taken by another program: set deploy.port to a free one")
     serve.start(
         proxy_location="HeadOnly",
-        http_options=HTTPOptions(host=HOST, port=port, request_timeout_s=60, keep_alive_timeout_s=60),
+        http_options=options,
         logging_config=_quiet(),
     )
 
@@ -166,18 +179,35 @@ def _close_unused() -> None:
         serve.shutdown()
 
 
-def _serve_port() -> int | None:
+def check_same(running: Any, asked: Any) -> None:
+    """Raises `EndpointError` when Serve listens elsewhere, or otherwise, than is asked for: it has one proxy for all."""
+    if running.port != asked.port:
+        raise EndpointError(
+            f"the endpoints of this cluster answer on port {running.port}, so port {asked.port} cannot be used: "
+            f"set deploy.port to {running.port}, or undeploy them first"
+        )
+    for name, field in (("host", "host"), ("certificate", "ssl_certfile"), ("private_key", "ssl_keyfile")):
+        now, then = getattr(running, field), getattr(asked, field)
+        if now != then:
+            raise EndpointError(
+                f"the endpoints of this cluster answer with {name} {now or 'none'}, so {then or 'none'} cannot be used: "
+                f"set deploy.network.{name} to {now or 'nothing'}, or undeploy them first"
+            )
+
+
+def _serving() -> Any:
+    """How Serve listens; None when it does not."""
     from ray.serve.context import _get_global_client  # the only way to ask Serve for its port without a dashboard
 
     client = _get_global_client(raise_if_no_controller_running=False)
-    return client.http_config.port if client else None
+    return client.http_config if client else None
 
 
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
+def _taken(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return True
     return False

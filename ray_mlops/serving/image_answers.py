@@ -11,6 +11,7 @@ import numpy as np
 
 from ray_mlops.serving.batching import Batcher
 from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.deadline import Turn
 from ray_mlops.serving.edge import refused
 from ray_mlops.vision.decoding import Undecodable
 from ray_mlops.vision.predictor import ImagePredictor
@@ -26,29 +27,58 @@ class Pinned:
 
 
 class Answerer:
-    """Reads pictures in `decoders` threads and answers them in batches of the model."""
+    """Reads pictures in `decoders` threads and answers them in batches of the model.
+
+    `prior`, the share of each class `(classes,)`, is what is told of pictures for which there is no time.
+    """
 
     def __init__(
-        self, predictor: ImagePredictor, capture: Capture, pinned: Pinned, *, batch: int, decoders: int = 2
+        self,
+        predictor: ImagePredictor,
+        capture: Capture,
+        pinned: Pinned,
+        *,
+        batch: int,
+        decoders: int = 2,
+        prior: np.ndarray | None = None,
     ) -> None:
-        self.predictor, self.capture, self.pinned = predictor, capture, pinned
+        self.predictor, self.capture, self.pinned, self.prior = predictor, capture, pinned, prior
         self._readers = ThreadPoolExecutor(max_workers=decoders, thread_name_prefix="decoding")
         self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(self._predict, most=batch)
 
     def _predict(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return list(self.predictor.probabilities(np.stack(pictures)))
 
-    async def answer(self, files: Mapping[str, bytes], *, top: int, request_id: str) -> list[dict[str, Any]]:
-        """One answer a file, in their order; raises `BadRequest` 422 naming the field of one that is no picture."""
+    async def answer(
+        self, files: Mapping[str, bytes], *, top: int, request_id: str, turn: Turn
+    ) -> list[dict[str, Any]]:
+        """One answer a file, in their order; raises `BadRequest` 422 naming the field of one that is no picture.
+
+        They are not logged where another answer has taken the turn.
+        """
         loop = asyncio.get_running_loop()
         reading = [loop.run_in_executor(self._readers, self._read, *named) for named in files.items()]
         pixels = await asyncio.gather(*reading)
         probabilities = await self.batcher.ask(pixels)
         answers = [_told(self.predictor.top(one, top)) for one in probabilities]
-        await loop.run_in_executor(
-            self._readers, self._log, np.stack(pixels), answers, list(files.values()), request_id
-        )
+        if turn.take():
+            await loop.run_in_executor(
+                self._readers, self._log, np.stack(pixels), answers, list(files.values()), request_id
+            )
         return answers
+
+    def degraded(self, files: Mapping[str, bytes], *, top: int, request_id: str) -> list[dict[str, Any]]:
+        """One answer a file that has not been looked at, marked `degraded` here and in the log."""
+        assert self.prior is not None
+        marked = {"degraded": "prior"}
+        answer = {**_told(self.predictor.top(self.prior, top)), **marked}
+        line = {**self._same(request_id), "score": answer["probability"], "decision": answer["class"], **marked}
+        self.capture.write({**line, "bytes": len(file)} for file in files.values())
+        return [answer for _ in files]
+
+    def _same(self, request_id: str) -> dict[str, Any]:
+        pinned = {"version": self.pinned.version, "digest": self.pinned.digest}
+        return {"time": datetime.now(UTC), "request_id": request_id, **pinned}
 
     def _read(self, field: str, file: bytes) -> np.ndarray:
         try:
@@ -59,12 +89,7 @@ class Answerer:
     def _log(
         self, pixels: np.ndarray, answers: Sequence[Mapping[str, Any]], files: Sequence[bytes], request_id: str
     ) -> None:
-        same = {
-            "time": datetime.now(UTC),
-            "request_id": request_id,
-            "version": self.pinned.version,
-            "digest": self.pinned.digest,
-        }
+        same = self._same(request_id)
         self.capture.write(
             {
                 **same,

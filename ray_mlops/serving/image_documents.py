@@ -3,7 +3,7 @@
 from typing import Any
 
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.openapi import REQUEST_ID, VERSION, record, responses
+from ray_mlops.serving.openapi import CAPTURE, REQUEST_ID, VERSION, record, responses
 
 _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The bytes of an image file in base64"}
 _BINARY = {"type": "string", "format": "binary"}
@@ -13,7 +13,6 @@ _REFUSALS = {
     413: "The body is too large, or has too many pictures",
     415: "The content type is none of those below",
     422: "No picture, a damaged one, one with too many pixels, or JSON of another shape; `problems` names each",
-    503: "Overloaded: try again",
 }
 
 
@@ -22,8 +21,10 @@ def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
     chance = {"type": "number", "minimum": 0, "maximum": 1}
     named = {"class": {"enum": list(classes)}, "probability": chance}
     told = {**named, "top": {"type": "array", "items": record("Class", named, required=list(named))}}
-    one = record("Answer", {**told, **VERSION}, required=[*told, *VERSION])
-    listed = {"type": "array", "items": record("Result", told, required=list(told))}
+    marked = {"enum": ["prior"], "description": "There was no time: how often each class came in training"}
+    shown = {**told, "degraded": marked}
+    one = record("Answer", {**shown, **VERSION}, required=[*told, *VERSION])
+    listed = {"type": "array", "items": record("Result", shown, required=list(told))}
     many = record("Answers", {"results": listed, **VERSION}, required=["results", *VERSION])
     most = len(classes)
     count = {"type": "integer", "minimum": 1, "maximum": most, "default": min(limits.top, most)}
@@ -38,6 +39,16 @@ def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
             ],
             "requestBody": {"required": True, "content": _bodies(limits)},
         },
+    }
+
+
+def stats() -> dict[str, Any]:
+    """Arguments of the route that tells what this replica has logged."""
+    counted = record("Counted", {"capture": CAPTURE}, required=["capture"])
+    return {
+        "summary": "Lines of the capture log",
+        "tags": ["endpoint"],
+        "responses": responses("Counted since this replica started", counted, {}),
     }
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving import redaction
+from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.replica import Answering, health
+from ray_mlops.serving.replica import Answering, health, request_log
 from ray_mlops.vision.predictor import ImagePredictor
 
 if TYPE_CHECKING:
@@ -29,12 +31,13 @@ class ImageReplica:
     """What Serve runs, once per replica."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        redaction.install()
         self._settings = ImageSettings.model_validate(settings)
         self._bundle = Bundle.load(self._settings.bundle, digest=self._settings.digest)
         self._predictor = ImagePredictor.load(self._bundle)
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
         self._predictor.probabilities(np.zeros((1, *self._predictor.transform.shape), np.uint8))
-        self._capture = Capture(self._settings.capture, f"v{self._settings.version}")
+        self._capture = Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application that Serve puts behind its proxy; only replicas need FastAPI."""
@@ -43,8 +46,16 @@ class ImageReplica:
 
         settings = self._settings
         pinned = Pinned(settings.version, settings.digest)
-        answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch)
-        return build_image_app(answerer, metadata(self._bundle, settings), settings.limits, health=health(settings))
+        shares = prior(self._bundle) if settings.limits.degraded == "prior" else None
+        answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch, prior=shares)
+        return build_image_app(
+            answerer,
+            metadata(self._bundle, settings),
+            settings.limits,
+            health=health(settings),
+            ring=KeyRing(settings.access),
+            log=request_log(settings),
+        )
 
 
 def metadata(bundle: Bundle, settings: Answering) -> dict[str, Any]:
@@ -53,6 +64,14 @@ def metadata(bundle: Bundle, settings: Answering) -> dict[str, Any]:
     found = {name: bundle.json(f"{name}.json") for name in read}
     described = {"name": settings.name, "version": settings.version, "digest": settings.digest}
     return {**described, **found, "example": example(bundle)}
+
+
+def prior(bundle: Bundle) -> np.ndarray:
+    """How often each class came in training, float64 `(classes,)`; all alike where the bundle does not say."""
+    classes = bundle.json("classes.json")
+    counts = bundle.json("lineage.json").get("labelled", {}).get("train", {})
+    seen = np.array([counts.get(name, 0) for name in classes], np.float64)
+    return seen / seen.sum() if seen.sum() else np.full(len(classes), 1 / len(classes))
 
 
 def example(bundle: Bundle) -> dict[str, str]:

@@ -5,6 +5,18 @@ from typing import Any
 
 VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
 REQUEST_ID = {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}}
+CAPTURE = {
+    "type": "object",
+    "description": "Lines of this replica's capture log since it started",
+    "properties": {name: {"type": "integer", "minimum": 0} for name in ("written", "dropped", "skipped", "late")},
+}
+_ACCESS = {
+    401: "Keys are asked for, and no valid one was sent",
+    403: "The key has another scope",
+    429: "More requests than the key may send; `retry-after` says when to come back",
+    500: "The endpoint failed; its log says why under the request id",
+    503: "Overloaded: try again",
+}
 _PROBLEM = {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}}
 _ERROR = {
     "type": "object",
@@ -19,7 +31,9 @@ _ERROR = {
 
 def responses(description: str, schema: Mapping[str, Any], refusals: Mapping[int, str]) -> dict[int, Any]:
     """The responses of a route: 200 with its schema, and the refusals by status."""
-    refused = {status: {"description": text, "content": content(_ERROR)} for status, text in refusals.items()}
+    refused = {
+        status: {"description": text, "content": content(_ERROR)} for status, text in {**_ACCESS, **refusals}.items()
+    }
     return {200: {"description": description, "content": content(schema)}, **refused}
 
 

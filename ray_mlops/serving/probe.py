@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,9 @@ from ray_mlops.errors import EndpointError
 from ray_mlops.serving.replica import log_id
 
 _PROBE_S = 1.0
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# The deployer asks the very machine that it has just started Serve on, by an address that no certificate need name.
+_TLS = ssl._create_unverified_context()
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_TLS))
 
 
 def is_live(endpoint: Endpoint) -> bool:
@@ -31,20 +34,25 @@ def wait(url: str, expected: Mapping[str, Any], *, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def ask(url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score") -> Mapping[str, Any]:
-    """The answer of `url`/`route` to one request in JSON; raises `EndpointError` with what came back instead."""
-    request = urllib.request.Request(
-        f"{url}/{route}", json.dumps(content).encode(), {"content-type": "application/json"}
-    )
+def ask(
+    url: str, content: Mapping[str, Any], *, seconds: float, route: str = "score", key: str = ""
+) -> Mapping[str, Any]:
+    """The answer of `url`/`route` to one request in JSON; raises `EndpointError` with what came back instead, also where
+    that is a degraded answer: the deployer wants to know whether the model answers."""
+    headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
+    request = urllib.request.Request(f"{url}/{route}", json.dumps(content).encode(), headers)
     try:
         with _DIRECT.open(request, timeout=seconds) as answer:
-            return json.loads(answer.read())
+            found = json.loads(answer.read())
     except urllib.error.HTTPError as error:
         raise EndpointError(
             f"{url}/{route} refuses {str(dict(content))[:500]}: {error.read().decode()[:500]}"
         ) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise EndpointError(f"{url}/{route} does not answer: {error}") from error
+    if "degraded" in found:
+        raise EndpointError(f"{url}/{route} has no time for the model, or no entity store: it answers {found}")
+    return found
 
 
 def _health(url: str) -> Mapping[str, Any]:

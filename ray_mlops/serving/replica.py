@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,22 +11,29 @@ from ray_mlops.contract import Frozen
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.online import open_store
 from ray_mlops.platform.bundle import Bundle
-from ray_mlops.serving.capture import Capture
+from ray_mlops.serving import redaction
+from ray_mlops.serving.access.keyring import Access, KeyRing
+from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.capture import Capture, Capturing
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.scoring import Scorer
+from ray_mlops.serving.substitute import Substitute
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
 class Answering(Frozen):
-    """Which version answers under which name, and where it logs what it answered."""
+    """Which version answers under which name, to whom, and the folder where it logs what it answered; beside that is the
+    folder `requests`, with a line a request."""
 
     name: str
     bundle: str
     digest: str
     version: str
     capture: str
+    access: Access = Access()
+    capturing: Capturing = Capturing()
 
 
 class Settings(Answering):
@@ -39,6 +47,7 @@ class Replica:
     """What Serve runs, once per replica."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        redaction.install()
         self._settings = Settings.model_validate(settings)
         self._bundle = Bundle.load(self._settings.bundle, digest=self._settings.digest)
         predictor = Predictor.load(self._bundle)
@@ -49,18 +58,30 @@ class Replica:
         self._scorer = Scorer(
             predictor,
             open_store(self._settings.store, predictor.definition) if predictor.definition.windows else None,
-            Capture(self._settings.capture, f"v{self._settings.version}"),
+            Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing),
             self._settings.version,
             self._settings.digest,
+            Substitute.of(self._settings.limits.degraded, predictor, self._bundle),
         )
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application that Serve puts behind its proxy; only replicas need FastAPI."""
         from ray_mlops.serving.app import build_app
 
+        settings = self._settings
         return build_app(
-            self._scorer, metadata(self._bundle, self._settings), self._settings.limits, health=health(self._settings)
+            self._scorer,
+            metadata(self._bundle, settings),
+            settings.limits,
+            health=health(settings),
+            ring=KeyRing(settings.access),
+            log=request_log(settings),
         )
+
+
+def request_log(settings: Answering) -> Appender:
+    """The log with a line a request; nobody waits for it."""
+    return Appender(str(Path(settings.capture).parent / "requests"), f"v{settings.version}", eager=False)
 
 
 def health(settings: Answering) -> dict[str, Any]:

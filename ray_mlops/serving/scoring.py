@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from ray_mlops.contract import LABEL_LINE
-from ray_mlops.fraud.predictor import ACTIONS, Predictor
+from ray_mlops.fraud.predictor import ACTIONS, Predictor, Scores
 from ray_mlops.online.contract import EntityStore, Stats
 from ray_mlops.online.rows import observed
 from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.deadline import Turn
+from ray_mlops.serving.substitute import Substitute
 
 
 @dataclass(frozen=True)
@@ -27,24 +29,51 @@ class Scorer:
     capture: Capture
     version: str
     digest: str
+    substitute: Substitute | None = None
 
-    def score(self, events: Sequence[Mapping[str, Any]], *, reasons: int, request_id: str) -> list[dict[str, Any]]:
-        """One answer per event, in their order; scoring an event also makes it part of its entities' history."""
-        definition = self.predictor.definition
-        _, rows = observed(definition, self.store, events)
-        scores = self.predictor.score(rows)
-        answers = [
+    def score(
+        self, events: Sequence[Mapping[str, Any]], *, reasons: int, request_id: str, turn: Turn | None = None
+    ) -> list[dict[str, Any]]:
+        """One answer per event, in their order; scoring an event also makes it part of its entities' history.
+
+        They are not logged where another answer has taken the turn.
+        """
+        _, rows = observed(self.predictor.definition, self.store, events)
+        answers = self._answers(events, self.predictor.score(rows), self.predictor.reasons(rows, reasons))
+        if turn is None or turn.take():
+            self._log(events, rows, answers, request_id)
+        return answers
+
+    def degraded(self, events: Sequence[Mapping[str, Any]], *, request_id: str) -> list[dict[str, Any]]:
+        """One answer per event without model and history, marked `degraded` here and in the log.
+
+        The events are not in the history of their entities before the log is read, at the next deployment.
+        """
+        assert self.substitute
+        scores = self.predictor.judged(self.substitute.scores(self.predictor, events))
+        marked = {"degraded": self.substitute.kind}
+        answers = [{**answer, **marked} for answer in self._answers(events, scores, [[] for _ in events])]
+        same = {**self._same(request_id), **marked}
+        self.capture.write(
+            {**same, "id": answer["id"], "inputs": event, "score": answer["score"], "decision": answer["decision"]}
+            for event, answer in zip(events, answers, strict=True)
+        )
+        return answers
+
+    def _answers(
+        self, events: Sequence[Mapping[str, Any]], scores: Scores, reasons: Sequence[Any]
+    ) -> list[dict[str, Any]]:
+        key = self.predictor.definition.data.key
+        return [
             {
-                "id": event[definition.data.key],
+                "id": event[key],
                 "score": float(scores.score[place]),
                 "probability": float(scores.probability[place]),
                 "decision": ACTIONS[scores.action[place]],
                 "reasons": why,
             }
-            for place, (event, why) in enumerate(zip(events, self.predictor.reasons(rows, reasons), strict=True))
+            for place, (event, why) in enumerate(zip(events, reasons, strict=True))
         ]
-        self._log(events, rows, answers, request_id)
-        return answers
 
     def label(self, labels: Sequence[Mapping[str, Any]], *, request_id: str) -> list[Any]:
         """Record labels, each as of when it became known; the ids of those whose event is not known (any more).

@@ -10,6 +10,7 @@ import orjson
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from ray_mlops.serving.access import nesting
 from ray_mlops.serving.edge import refused
 
 KINDS = "an image (image/png, application/octet-stream, ...), multipart/form-data, or application/json with `image`"
@@ -57,6 +58,7 @@ async def _from_form(body: bytes, content_type: str, most: int) -> dict[str, byt
 
 
 def _from_json(body: bytes, most: int) -> dict[str, bytes]:
+    nesting.check(body)
     try:
         given = orjson.loads(body)
     except orjson.JSONDecodeError as error:

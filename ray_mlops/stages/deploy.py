@@ -14,6 +14,9 @@ from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import gate, probe
+from ray_mlops.serving.access import opening
+from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale, undeploy
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
@@ -34,10 +37,12 @@ class DeployConfig(Frozen):
     name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$")
     port: int = Field(default=8000, ge=1, le=65535)
     store: str = ""
+    network: Network = Network()
     ready_s: float = Field(default=120.0, gt=0)
     parity_rows: int = Field(default=2000, ge=0)
     limits: Limits = Limits()
     scale: Scale = Scale()
+    capturing: Capturing = Capturing()
 
     @field_validator("store")
     @classmethod
@@ -48,22 +53,23 @@ class DeployConfig(Frozen):
 
 
 def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
-    """Put a version behind `http://127.0.0.1:<port>/<name>`; an endpoint of that name rolls over without a gap.
+    """Put a version behind `http://<host>:<port>/<name>`; an endpoint of that name rolls over without a gap.
 
     Raises `StorageError` when the bundle is damaged, `SkewError` when a feature is not the same online and in batch and
     `EndpointError` when the endpoint cannot start or answer; what was deployed before lives on.
     """
+    access, key = opening.access(run.root, config.network)
     bundle = Bundle.load(version.uri, digest=version.digest)
     definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
-    settings = _settings(config, run, version)
+    settings = _settings(config, run, version).model_copy(update={"access": access})
     log = CaptureLog(settings.capture)
     history = _history(version.uri, definition)
     compared = _prove(config, definition, history, settings, run) if history is not None else 0
-    with endpoints.opening(config.port):
+    with endpoints.opening(config.port, config.network):
         _fill(settings.store, definition, history, log, run)
-    url = endpoints.start(settings, config.scale, port=config.port, seconds=config.ready_s)
+    url = endpoints.start(settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s)
     _fill(settings.store, definition, None, log, run)  # what the replicas of before have answered meanwhile
-    probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s)
+    probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s, key=key)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,
@@ -97,6 +103,7 @@ def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings
         store=config.store or f"sqlite:///{folder}/entities.db",
         capture=f"{folder}/capture",
         limits=config.limits,
+        capturing=config.capturing,
     )
 
 

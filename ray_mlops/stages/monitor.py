@@ -64,6 +64,7 @@ def _told(config: MonitorConfig, found: Captured, endpoint: Endpoint, version: M
         "psi_limit": config.psi_limit,
         "false_alarms": config.false_alarms,
         "other_versions": found.other_versions,
+        "degraded": found.degraded,
         "unreadable": found.unreadable,
         "first": found.first,
         "last": found.last,

@@ -40,6 +40,13 @@ def test_labels_are_no_requests(tmp_path):
     assert found.last == "2024-01-01T00:02:00Z"
 
 
+def test_what_no_model_answered_is_only_numbered(tmp_path):
+    degraded = {key: value for key, value in record(2, degraded="rule").items() if key != "features"}
+    write(tmp_path / "a.jsonl", record(1), degraded)
+    found = captured.count(str(tmp_path), KNOWN, "ours")
+    assert (found.sketch.requests, found.degraded, found.unreadable) == (1, 1, 0)
+
+
 @pytest.mark.parametrize(
     "torn", ['{"time": "2024', "[1, 2]\n", '{"score": 1}\n', '{"features": null, "score": 1,', "\n"]
 )

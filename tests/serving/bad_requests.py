@@ -18,7 +18,8 @@ FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"amonut": 1}, "amonut", "did you mean 'amount'"),
     ({"is_fraud": 1}, "is_fraud", "not a field"),
 ]
-NOT_JSON = [b"", b"{", b"amount=3", b"\xff\xfe\x00", b"[" * 50_000, b'{"a":' * 9_000, b"\x00" * 100]
+NOT_JSON = [b"", b"{", b"amount=3", b"\xff\xfe\x00", b"\x00" * 100]
+TOO_DEEP = [b"[" * 50_000, b'{"a":' * 9_000]
 NOT_NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999"]
 SHAPES: list[Any] = [None, 3, "x", [], [{"amount": 1}], {}, {"transactions": {}}, {"transactions": []}]
 KINDS = [

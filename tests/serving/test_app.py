@@ -71,15 +71,16 @@ def an_app(scorer: Scorer, limits: Limits | None = None) -> FastAPI:
 
 
 def stats(scorer: Scorer) -> dict[str, Any]:
-    """The answer of `GET /stats`."""
+    """What `GET /stats` tells of the store."""
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(an_app(scorer)), base_url="http://here") as client:
             return await client.get("/stats")
 
     answer = asyncio.run(ask())
-    assert answer.status_code == 200
-    return answer.json()
+    told = answer.json()
+    assert answer.status_code == 200 and set(told.pop("capture")) == {"written", "dropped", "skipped", "late"}
+    return told
 
 
 def captured(scorer: Scorer) -> list[dict[str, Any]]:
@@ -175,6 +176,16 @@ def test_stats_count_retries_and_what_came_late_and_weigh_the_state(predictor: P
     assert (told["entities"], told["records"]) == (2, 5) and 100 < told["bytes"] < 2_000
 
 
+def test_json_that_nests_deep_is_refused_before_it_is_parsed(predictor: Predictor, tmp_path: Path) -> None:
+    deep: Any = []
+    for _ in range(100):
+        deep = [deep]
+    scorer = a_scorer(predictor, tmp_path)
+    for path in ("/score", "/labels"):
+        (answer,) = post(scorer, [{**GOOD, "note": deep}], path=path)
+        assert answer.status_code == 400 and "nests deeper than 32 levels" in answer.json()["error"]["message"]
+
+
 def test_what_the_store_cannot_read_is_a_refusal(predictor: Predictor, tmp_path: Path) -> None:
     (answer,) = post(a_scorer(predictor, tmp_path), [{**GOOD, "transaction_id": -(2**63)}])
     assert answer.status_code == 422 and "transaction_id" in answer.json()["error"]["message"]
@@ -223,4 +234,4 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_answers(predictor: Predi
     scorer = a_scorer(predictor, tmp_path)
     scorer.capture.close()
     (answer,) = post(scorer, [GOOD])
-    assert answer.status_code == 200 and scorer.capture.dropped == 1
+    assert answer.status_code == 200 and scorer.capture.counts()["dropped"] == 1

@@ -19,13 +19,15 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for path in sorted(folder.iterdir()) for line in path.read_text().splitlines()]
 
 
-def test_a_line_is_on_disk_when_write_returns(tmp_path: Path) -> None:
+def test_a_line_is_on_disk_when_it_has_been_flushed(tmp_path: Path) -> None:
     capture = Capture(str(tmp_path / "a" / "b"), "v1")
     moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
     capture.write([{"id": 1, "time": moment, "features": {"amount": 1.5, "unknown": float("nan"), "n": np.float32(2)}}])
+    assert capture.flush()
     expected = {"id": 1, "time": "2026-01-01T12:00:00Z", "features": {"amount": 1.5, "unknown": None, "n": 2.0}}
     assert lines(tmp_path / "a" / "b") == [expected]
     capture.write([{"id": 2}, {"id": 3}])
+    assert capture.flush()
     assert [line["id"] for line in lines(tmp_path / "a" / "b")] == [1, 2, 3]
     capture.close()
 
@@ -46,17 +48,27 @@ def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
     assert sorted(line["id"] for line in lines(tmp_path)) == list(range(200))
 
 
-def test_a_killed_writer_loses_nothing_it_had_written(tmp_path: Path) -> None:
+def test_a_killed_writer_loses_nothing_that_was_settled(tmp_path: Path) -> None:
     code = f"""if True:
-        import os, signal
+        import asyncio, os, signal
         from ray_mlops.serving.capture import Capture
         capture = Capture({str(tmp_path / "log")!r}, "v1")
-        for number in range(100):
+
+        async def answer(number):
             capture.write([{{"id": number}}])
+            await capture.settled(30)
+            print(number, flush=True)
+
+        async def answers():
+            await asyncio.gather(*map(answer, range(100)))
+
+        asyncio.run(answers())
+        capture.write([{{"id": 100}}])
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
-    assert [line["id"] for line in lines(tmp_path / "log")] == list(range(100))
+    found = subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE, text=True)
+    assert found.returncode == -signal.SIGKILL and len(found.stdout.split()) == 100
+    assert [line["id"] for line in lines(tmp_path / "log")][:100] == list(range(100))
 
 
 def test_what_cannot_be_written_is_counted_and_fails_nobody(tmp_path: Path) -> None:
@@ -67,12 +79,13 @@ def test_what_cannot_be_written_is_counted_and_fails_nobody(tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # the disk is full after 4 KiB
         for number in range(10):
             capture.write([{"id": number, "text": "x" * 1000}])
+        assert capture.flush()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handled)
-    assert capture.dropped == 6 + 1
+    assert (capture.counts()["written"], capture.counts()["dropped"]) == (4, 6)
     assert os.path.getsize(capture.path) == 4096
     capture.write([{"id": 10}])
-    kept = capture.path.read_text().splitlines()
-    assert [json.loads(line)["id"] for line in kept[:3]] == [0, 1, 2]
     capture.close()
+    kept = capture.path.read_text().splitlines()
+    assert [json.loads(line)["id"] for line in kept[:4]] == [0, 1, 2, 3]

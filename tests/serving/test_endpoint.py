@@ -26,7 +26,7 @@ from ray_mlops.serving.replica import Settings
 from tests.serving import bad_requests, made_up
 from tests.small_model import bundle, example, transactions
 
-LIMITS = Limits(max_body_bytes=100_000, max_transactions=50, deadline_s=2.0)
+LIMITS = Limits(max_body_bytes=100_000, max_transactions=50, body_s=2.0)
 GOOD = example(transactions())
 JSON = {"content-type": "application/json"}
 
@@ -208,6 +208,12 @@ def test_what_is_no_number_is_refused(client: httpx.Client, number: str) -> None
 @pytest.mark.parametrize("body", bad_requests.NOT_JSON)
 def test_what_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
     assert "not JSON" in refused(client.post("/score", content=body, headers=JSON), 400)[""]
+    assert still_answers(client)
+
+
+@pytest.mark.parametrize("body", bad_requests.TOO_DEEP)
+def test_what_nests_too_deep_is_refused(client: httpx.Client, body: bytes) -> None:
+    assert "32 levels" in refused(client.post("/score", content=body, headers=JSON), 400)[""]
     assert still_answers(client)
 
 

@@ -154,6 +154,11 @@ def test_what_is_no_picture_is_refused_with_the_reason(case: str, tmp_path: Path
     assert good.status_code == 200 and time.monotonic() - started < 5
 
 
+def test_json_that_nests_deep_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    (answer,) = send(an_answerer(tmp_path), [{"content": b"[" * 5000, "headers": {"content-type": "application/json"}}])
+    assert answer.status_code == 400 and "nests deeper than 32 levels" in answer.json()["error"]["message"]
+
+
 def test_a_hundred_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
     read = 0
 

@@ -16,12 +16,14 @@ from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving import endpoint as endpoints
-from ray_mlops.serving.endpoint import HOST, Scale
+from ray_mlops.serving.endpoint import Scale
 from ray_mlops.stages import deploy, register
 from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.stages.register import RegisterConfig
 from tests.own_algorithm import LargeAmounts
 from tests.small_model import study, transactions
+
+HOST = "127.0.0.1"
 
 
 def a_run(root: Path) -> Run:

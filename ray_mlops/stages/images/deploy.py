@@ -6,6 +6,9 @@ from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import probe
+from ray_mlops.serving.access import opening
+from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.image_replica import ImageReplica, ImageSettings, example
@@ -16,16 +19,19 @@ class ImageDeployConfig(Frozen):
 
     name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$")
     port: int = Field(default=8000, ge=1, le=65535)
+    network: Network = Network()
     ready_s: float = Field(default=120.0, gt=0)
     limits: ImageLimits = ImageLimits()
     scale: Scale = Scale()
+    capturing: Capturing = Capturing()
 
 
 def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
-    """Put a version behind `http://127.0.0.1:<port>/<name>`; an endpoint of that name rolls over without a gap.
+    """Put a version behind `http://<host>:<port>/<name>`; an endpoint of that name rolls over without a gap.
 
     Raises `StorageError` when the bundle is damaged and `EndpointError` when the endpoint cannot start or answer.
     """
+    access, key = opening.access(run.root, config.network)
     bundle = Bundle.load(version.uri, digest=version.digest)
     name = config.name or version.name
     settings = ImageSettings(
@@ -35,9 +41,13 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         version=version.version,
         capture=f"{endpoints.local_folder(run.root, name)}/capture",
         limits=config.limits,
+        capturing=config.capturing,
+        access=access,
     )
-    url = endpoints.start(settings, config.scale, port=config.port, seconds=config.ready_s, replica=ImageReplica)
-    probe.ask(url, example(bundle), seconds=config.limits.deadline_s, route="predict")
+    url = endpoints.start(
+        settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s, replica=ImageReplica
+    )
+    probe.ask(url, example(bundle), seconds=config.limits.deadline_s, route="predict", key=key)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,

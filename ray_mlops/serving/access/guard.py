@@ -1,0 +1,90 @@
+"""The guard in front of an application, plain ASGI: what it refuses costs neither routing nor the reading of a body."""
+
+import math
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ray_mlops.serving import edge
+from ray_mlops.serving.access import keyring
+from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.schema import Problem
+
+# Load balancers ask for these without a key; they tell a name and a version.
+OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+ANY_KEY = frozenset({"/model", "/openapi.json"})
+SCOPES: Mapping[str, str] = {"/labels": "label", "/stats": "admin"}
+_MAKE = "`ray-mlops keys create` makes one"
+_CREDENTIALS = (b"authorization", b"x-api-key")
+
+
+class Guard:
+    """Lets in who has a key for the route: scope `label` for `/labels`, `admin` for `/stats`, `score` for all others.
+
+    `admin` opens every route. 401 without a valid key, 403 with one of another scope, 429 above the rate of the key.
+    """
+
+    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
+        self._app, self._ring = app, ring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        refused = _Refusal.find(scope, self._ring) if scope["type"] == "http" and self._ring.closed else None
+        await (refused.answer() if refused else self._app)(scope, receive, send)
+
+
+def path_of(scope: Scope) -> str:
+    """The path below the application's own prefix."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))
+
+
+class _Refusal:
+    """Why somebody is not let in."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        self._status, self._message, self._headers = status, message, headers
+
+    def answer(self) -> ASGIApp:
+        return edge.refusal(self._status, [Problem(field="authorization", message=self._message)], self._headers)
+
+    @classmethod
+    def find(cls, scope: Scope, ring: KeyRing) -> "_Refusal | None":
+        path = path_of(scope)
+        if path in OPEN:
+            return None
+        given = _credentials(scope)
+        if len(given) != 1:
+            told = f"is missing: send `Authorization: Bearer KEY` or `X-API-Key: KEY`; {_MAKE}"
+            return cls.unknown(told if not given else "holds more than one key: send one")
+        key = ring.find(given[0])
+        if key is None:
+            return cls.unknown(f"holds no key of this endpoint; {_MAKE}")
+        if (state := keyring.state(key)) != "valid":
+            return cls.unknown(f"holds the key {key.name!r} ({key.id}), which is {state}; {_MAKE}")
+        scope.setdefault("state", {})["key"] = key.name
+        need = SCOPES.get(path, "score")
+        if path not in ANY_KEY and not {need, "admin"}.intersection(key.scopes):
+            has = ", ".join(key.scopes)
+            return cls(403, f"holds the key {key.name!r} with scope {has}; {path} needs scope {need}")
+        if wait := ring.wait_s(key):
+            told = f"holds the key {key.name!r}, which may ask {key.rate:g} times a second; try again later"
+            return cls(429, told, {"retry-after": str(math.ceil(wait))})
+        return None
+
+    @classmethod
+    def unknown(cls, message: str) -> "_Refusal":
+        return cls(401, message, {"www-authenticate": "Bearer"})
+
+
+def _credentials(scope: Scope) -> list[str]:
+    """What was sent as a key. Other schemes are left to whom they are for: SageMaker's clients sign what they send."""
+    found = []
+    for name, value in scope["headers"]:
+        if name in _CREDENTIALS:
+            text = value.decode("latin-1").strip()
+            kind, _, rest = text.partition(" ")
+            if name == b"x-api-key":
+                found.append(text)
+            elif kind.lower() == "bearer":
+                found.append(rest.strip())
+    return found

@@ -1,0 +1,150 @@
+"""What every application has around it, plain ASGI, the outermost first: one line of log a request, the guard, a bound on
+how many come in, and no answer before its lines are in the capture log."""
+
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ray_mlops.serving import edge
+from ray_mlops.serving.access.guard import OPEN, Guard, path_of
+from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.limits import RequestLimits
+from ray_mlops.serving.redaction import redact
+from ray_mlops.serving.schema import Problem
+from ray_mlops.serving.tracing import Trace
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_GONE = 499  # the caller hung up: no answer was sent
+
+
+def surround(
+    app: FastAPI, limits: RequestLimits, capture: Capture, *, ring: KeyRing | None, log: Appender | None
+) -> None:
+    """Put the layers around an application; without the keys of a ring everybody may ask, without a log none is written."""
+    app.add_middleware(Settled, capture=capture)
+    app.add_middleware(Bounded, most=limits.max_ongoing)
+    if ring:
+        app.add_middleware(Guard, ring=ring)
+    app.add_middleware(Logged, log=log)
+
+
+class Logged:
+    """Gives a request its id and its span, and has one line written of it: when, what was asked of which route, by the
+    holder of which key, the status and how long it took. Never what was sent, nor what a path or an error may hold of it.
+
+    What nobody caught is answered 500; its traceback goes to the log, redacted, and to no other.
+    """
+
+    def __init__(self, app: ASGIApp, log: Appender | None) -> None:
+        self._app, self._log = app, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        told = _Told(scope)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told.started(message)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, others must neither see nor log what it holds
+            told.error = redact("".join(traceback.format_exception(error)))
+            if told.status != _GONE:
+                raise RuntimeError(f"the answer to request {told.request_id} broke off; see its log") from None
+            message = f"the endpoint failed; its log has the reason under the request id {told.request_id}"
+            await edge.refusal(500, [Problem(field="", message=message)])(scope, receive, answer)
+        finally:
+            if self._log:
+                self._log.write([told.line()])
+
+
+class _Told:
+    """What is known of one request."""
+
+    def __init__(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        self._scope, self._since, self._returned = scope, time.perf_counter(), "x-request-id" in headers
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.trace = Trace.of(headers.get("traceparent", ""))
+        self.status, self.error = _GONE, ""
+        scope["state"] = {**scope.get("state", {}), "request_id": self.request_id}
+
+    def started(self, message: Message) -> None:
+        self.status = message["status"]
+        headers = MutableHeaders(scope=message)
+        headers["traceparent"] = self.trace.traceparent
+        if not self._returned:  # otherwise the caller knows it, and Serve's proxy, which makes one, sends it back
+            headers["x-request-id"] = self.request_id
+
+    def line(self) -> bytes:
+        scope = self._scope
+        route = getattr(scope.get("route"), "path", None)
+        known: Mapping[str, Any] = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "request_id": self.request_id,
+            "trace_id": self.trace.trace_id,
+            "span_id": self.trace.span_id,
+            "parent_id": self.trace.parent or None,
+            "method": scope["method"],
+            "route": route,  # as declared, without what a caller put into the path
+            "status": self.status,
+            "ms": round(1000 * (time.perf_counter() - self._since), 3),
+            "key": scope["state"].get("key"),
+        }
+        failed = {"error": self.error} if self.error else {}
+        return redact(orjson.dumps({**known, **failed}).decode()).encode() + b"\n"
+
+
+class Bounded:
+    """Refuses with 503 and `Retry-After` what comes while `most` requests are being answered; health is always told."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most, self._ongoing = app, most, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        if scope["type"] != "http" or path_of(scope) in OPEN:
+            return await self._app(scope, receive, send)
+        if self._ongoing >= self._most:
+            message = f"this replica is answering {self._most} requests, as many as it takes at once: try again"
+            return await edge.refusal(503, [Problem(field="", message=message)], {"retry-after": "1"})(
+                scope, receive, send
+            )
+        self._ongoing += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._ongoing -= 1
+
+
+class Settled:
+    """Sends no answer before the capture log holds what was to be logged of it."""
+
+    def __init__(self, app: ASGIApp, capture: Capture) -> None:
+        self._app, self._capture = app, capture
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._capture.settled()
+            await send(message)
+
+        await self._app(scope, receive, answer)
