@@ -5,31 +5,24 @@ event loop stays free to answer others and to give up on what takes too long.
 """
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
-from ray_mlops.serving import documents, edge
-from ray_mlops.serving.access import nesting
+from ray_mlops.serving import documents, edge, protocols
 from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.schema import label_schema, transaction_schema
 from ray_mlops.serving.scoring import Scorer
+from ray_mlops.serving.transactions import Transactions
 
-_JSON_TYPE = re.compile(r"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 T = TypeVar("T")
-
-
-class Run(Protocol):
-    """Runs work where requests do not wait for it, for as long as a request may take."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 def build_app(
@@ -49,18 +42,19 @@ def build_app(
     async def get_health() -> Response:
         return edge.answer(200, health)
 
-    _answer_transactions(app, scorer, model, limits, run=run)
-    _answer_labels(app, scorer, limits, run=run)
+    schema = transaction_schema(scorer.predictor.definition, most=limits.max_transactions)
+    asked = Transactions(model["name"], scorer, schema, limits, run)
+    _answer_transactions(app, asked, model)
+    _answer_labels(app, asked)
+    protocols.add(app, asked)
     edge.handle_errors(app)
     if ring:
         app.add_middleware(Guard, ring=ring)
     return app
 
 
-def _answer_transactions(app: FastAPI, scorer: Scorer, model: Mapping[str, Any], limits: Limits, *, run: Run) -> None:
-    schema = transaction_schema(scorer.predictor.definition, most=limits.max_transactions)
-    described = {**model, "schema": schema.json_schema()}
-    version = {"model": model["name"], "version": scorer.version, "digest": scorer.digest}
+def _answer_transactions(app: FastAPI, asked: Transactions, model: Mapping[str, Any]) -> None:
+    limits, described = asked.limits, {**model, "schema": asked.schema.json_schema()}
 
     @app.get("/model", summary="Metadata, request schema and an example", tags=["endpoint"])
     async def get_model() -> Response:
@@ -70,31 +64,24 @@ def _answer_transactions(app: FastAPI, scorer: Scorer, model: Mapping[str, Any],
     async def post_score(request: Request) -> Response:
         request_id = edge.request_id(request)
         reasons = edge.whole_number(request, "reasons", limits.reasons, least=0, most=limits.max_reasons)
-        events, batch = schema.read(await _body(request, limits))
-        answers = await run(lambda: scorer.score(events, reasons=reasons, request_id=request_id))
+        events, batch = await asked.read(await protocols.body(asked, request), request.headers.get("content-type"))
+        answers = await asked.answer(events, request_id=request_id, detail=reasons)
         content = {"results": answers} if batch else answers[0]
-        return edge.answer(200, {**content, **version, "request_id": request_id})
+        return edge.answer(200, {**content, **asked.version, "request_id": request_id})
 
 
-def _answer_labels(app: FastAPI, scorer: Scorer, limits: Limits, *, run: Run) -> None:
-    schema = label_schema(scorer.predictor.definition, most=limits.max_transactions)
+def _answer_labels(app: FastAPI, asked: Transactions) -> None:
+    scorer = asked.scorer
+    schema = label_schema(scorer.predictor.definition, most=asked.limits.max_transactions)
+    labelled = replace(asked, schema=schema)
 
     @app.post("/labels", **documents.labels(schema.json_schema()))
     async def post_labels(request: Request) -> Response:
         request_id = edge.request_id(request)
-        labels, _ = schema.read(await _body(request, limits))
-        waiting = await run(lambda: scorer.label(labels, request_id=request_id))
+        labels, _ = await labelled.read(await protocols.body(asked, request), request.headers.get("content-type"))
+        waiting = await asked.run(lambda: scorer.label(labels, request_id=request_id))
         return edge.answer(200, {"recorded": len(labels), "waiting": waiting, "request_id": request_id})
 
     @app.get("/stats", **documents.stats())
     async def get_stats() -> Response:
-        return edge.answer(200, (await run(scorer.stats)).model_dump())
-
-
-async def _body(request: Request, limits: Limits) -> bytes:
-    kind = request.headers.get("content-type")
-    if kind is not None and not _JSON_TYPE.fullmatch(kind.strip()):
-        raise edge.refused(415, f"is {kind!r}; send application/json", "content-type")
-    body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
-    nesting.check(body)
-    return body
+        return edge.answer(200, (await asked.run(scorer.stats)).model_dump())

@@ -7,11 +7,12 @@ from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
-from ray_mlops.serving import edge, image_documents, uploads
+from ray_mlops.serving import edge, image_documents, protocols
 from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.pictures import Pictures
 
 
 def build_image_app(
@@ -27,8 +28,8 @@ def build_image_app(
     Without the keys of a ring everybody may ask.
     """
     app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
-    pinned = {"model": model["name"], "version": answerer.pinned.version, "digest": answerer.pinned.digest}
-    classes = answerer.predictor.classes
+    asked = Pictures(model["name"], answerer, limits)
+    classes = asked.classes
 
     @app.get("/health", summary="Is it answering, and with which version", tags=["endpoint"])
     async def get_health() -> Response:
@@ -42,13 +43,12 @@ def build_image_app(
     async def post_predict(request: Request) -> Response:
         request_id = edge.request_id(request)
         top = edge.whole_number(request, "top", min(limits.top, len(classes)), least=1, most=len(classes))
-        body = await edge.body_of(request, most_bytes=limits.max_body_bytes, seconds=limits.deadline_s)
-        files = await uploads.pictures(body, request.headers.get("content-type"), most=limits.max_images)
-        work = answerer.answer(files, top=top, request_id=request_id)
-        answers = await edge.within(work, limits.deadline_s)
-        content = answers[0] if uploads.ONE in files else {"results": answers}
-        return edge.answer(200, {**content, **pinned, "request_id": request_id})
+        files, batch = await asked.read(await protocols.body(asked, request), request.headers.get("content-type"))
+        answers = await asked.answer(files, request_id=request_id, detail=top)
+        content = {"results": answers} if batch else answers[0]
+        return edge.answer(200, {**content, **asked.version, "request_id": request_id})
 
+    protocols.add(app, asked)
     edge.handle_errors(app)
     if ring:
         app.add_middleware(Guard, ring=ring)
