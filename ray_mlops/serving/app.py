@@ -49,7 +49,7 @@ def build_app(
     protocols.add(app, asked)
     edge.handle_errors(app)
     if ring:
-        app.add_middleware(Guard, ring=ring)
+        app.add_middleware(Guard, ring=ring, words=protocols.words)
     return app
 
 

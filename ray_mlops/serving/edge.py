@@ -51,10 +51,11 @@ async def within(work: Awaitable[T], seconds: float) -> T:
         raise StorageError(f"no answer within {seconds:g} s") from None
 
 
-def request_id(request: Request) -> str:
-    """The caller's, or what Serve's proxy gave; the proxy also puts it on the answer."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def request_id(request: Request, preferred: str = "") -> str:
+    """The one that a protocol's caller prefers, the one in the header, or a new one; Serve's proxy also puts the header's
+    on the answer."""
+    given = (preferred, request.headers.get("x-request-id", ""))
+    return next((text for text in given if _REQUEST_ID.fullmatch(text)), "") or uuid.uuid4().hex
 
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:

@@ -51,5 +51,5 @@ def build_image_app(
     protocols.add(app, asked)
     edge.handle_errors(app)
     if ring:
-        app.add_middleware(Guard, ring=ring)
+        app.add_middleware(Guard, ring=ring, words=protocols.words)
     return app

@@ -1,6 +1,7 @@
 """The Open Inference Protocol, version 2, over HTTP: what Triton and KServe speak, with the binary tensor extension."""
 
 from collections.abc import Mapping, Sequence
+from importlib import metadata as installed
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ray_mlops.serving.protocols import tensors
 from ray_mlops.serving.protocols.asked import Asked, Output
 from ray_mlops.serving.protocols.open_inference_documents import Documents
 
+PREFIX = "/v2"
 SERVER, EXTENSIONS = "ray-mlops", ("binary_tensor_data",)
 _HEADER_LENGTH = "inference-header-content-length"
 
@@ -55,7 +57,7 @@ def add(app: FastAPI, asked: Asked) -> None:
     documents = Documents(asked)
     model, version = f"/v2/models/{asked.name}", asked.version["version"]
     told: dict[str, Any] = {
-        "/v2": {"name": SERVER, "version": version, "extensions": EXTENSIONS},
+        "/v2": {"name": SERVER, "version": installed.version(SERVER), "extensions": EXTENSIONS},
         "/v2/health/live": {"live": True},
         "/v2/health/ready": {"ready": True},
     }
@@ -65,14 +67,14 @@ def add(app: FastAPI, asked: Asked) -> None:
         app.get(path, **documents.tells())(_telling(content))
 
     async def infer(request: Request) -> Response:
-        return await seam.shown(_infer(asked, request), _refusal)
+        return await seam.shown(_infer(asked, request), refusal)
 
     for path in (f"{model}/infer", f"{model}/versions/{version}/infer"):
         app.post(path, **documents.infer())(infer)
 
     @app.api_route("/v2/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
     async def nothing(rest: str) -> Response:
-        return _refusal(404, f"/v2/{rest} is not here; this endpoint has the model {asked.name}, version {version}")
+        return refusal(404, f"/v2/{rest} is not here; this endpoint has the model {asked.name}, version {version}")
 
 
 def metadata(asked: Asked) -> dict[str, Any]:
@@ -83,12 +85,15 @@ def metadata(asked: Asked) -> dict[str, Any]:
     return {"name": asked.name, "versions": versions, "platform": SERVER, "inputs": inputs, "outputs": outputs}
 
 
-def chosen(asked: Asked, names: Sequence[str]) -> list[Output]:
-    """The outputs of these names, all of them when there is none; raises `BadRequest` 422 for one that is not."""
+def _chosen(asked: Asked, wanted: Sequence[Wanted]) -> list[Output]:
+    """The outputs that are asked for, all of them when there is none; raises `BadRequest` 422 for one that is not."""
     known = {one.name: one for one in asked.outputs}
-    if unknown := [name for name in names if name not in known]:
-        raise refused(422, f"is no output of {asked.name}; there are {', '.join(known)}", unknown[0])
-    return [known[name] for name in dict.fromkeys(names or known)]
+    for one in wanted:
+        if one.name not in known:
+            raise refused(422, f"is no output of {asked.name}; there are {', '.join(known)}", one.name)
+        if other := one.parameters.keys() - {"binary_data"}:
+            raise refused(422, f"is asked for with {min(other)}, which is no parameter of an output here", one.name)
+    return [known[name] for name in dict.fromkeys([one.name for one in wanted] or known)]
 
 
 def _shape(output: Output, count: int) -> list[int]:
@@ -104,20 +109,29 @@ def _telling(content: Mapping[str, Any]) -> Any:
 
 async def _infer(asked: Asked, request: Request) -> Response:
     inference, binary = _read(await seam.body(asked, request), request.headers.get(_HEADER_LENGTH))
+    given, outputs = _given(inference, binary), _chosen(asked, inference.outputs)
+    questions = asked.check(tensors.rows_of(given, asked))
+    columns = await asked.tensors(questions, request_id=edge.request_id(request, inference.id))
+    return _answer(asked, inference, outputs, columns)
+
+
+def _given(inference: Inference, binary: bytes) -> dict[str, np.ndarray]:
+    """The tensors of a request by name; what is not in the JSON comes one after the other in `binary`."""
     given, place = {}, 0
     for one in inference.inputs:
+        if one.name in given:
+            raise refused(422, "is there twice", one.name)
         size = one.parameters.get("binary_data_size")
         if size is None:
             given[one.name] = tensors.listed(one.name, one.datatype, one.shape, one.data or [])
             continue
-        if not isinstance(size, int) or not 0 <= size <= len(binary) - place:
+        if type(size) is not int or not 0 <= size <= len(binary) - place:
             raise refused(422, f"has binary_data_size {size!r}, but {len(binary) - place} bytes are left", one.name)
         given[one.name] = tensors.packed(one.name, one.datatype, one.shape, binary[place : place + size])
         place += size
-    outputs = chosen(asked, [one.name for one in inference.outputs])
-    request_id = edge.request_id(request)
-    columns = await asked.tensors(asked.check(tensors.rows_of(given, asked)), request_id=request_id)
-    return _answer(asked, inference, outputs, columns)
+    if place != len(binary):
+        raise refused(422, f"{len(binary) - place} bytes are left that no input has in its binary_data_size")
+    return given
 
 
 def _read(body: bytes, length: str | None) -> tuple[Inference, bytes]:
@@ -156,5 +170,6 @@ def _answer(
     return Response(header + b"".join(parts), media_type="application/octet-stream", headers=lengths)
 
 
-def _refusal(status: int, message: str) -> Response:
-    return edge.answer(status, {"error": message}, {"retry-after": "1"} if status == 503 else None)
+def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error of the protocol."""
+    return edge.answer(status, {"error": message}, headers or ({"retry-after": "1"} if status == 503 else None))

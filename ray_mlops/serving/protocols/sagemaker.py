@@ -20,6 +20,7 @@ from ray_mlops.serving.protocols import asked as seam
 from ray_mlops.serving.protocols import invocation_documents, rows
 from ray_mlops.serving.protocols.asked import Asked
 
+PREFIX = "/endpoints/"
 VARIANT = "AllTraffic"  # SageMaker's name where there is only one
 _HEADER = "x-amzn-sagemaker-"
 _ONE_MODEL = ("target-model", "target-container-hostname", "inference-component")
@@ -28,6 +29,12 @@ _READERS = {
     "text/csv": rows.from_csv,
     "application/jsonlines": rows.from_json_lines,
     "application/x-npy": rows.from_npy,
+}
+_CODES = {
+    401: "AccessDeniedException",
+    403: "AccessDeniedException",
+    429: "ThrottlingException",
+    503: "ServiceUnavailable",
 }
 _JSON, _LINES, _CSV, _NPY = "application/json", "application/jsonlines", "text/csv", "application/x-npy"
 
@@ -46,11 +53,11 @@ def add(app: FastAPI, asked: Asked) -> None:
 
     @app.post(f"/endpoints/{name}/invocations", **documents.runtime())
     async def post_runtime(request: Request) -> Response:
-        return await seam.shown(_invoke_endpoint(asked, request), _refusal)
+        return await seam.shown(_invoke_endpoint(asked, request), refusal)
 
     @app.post("/endpoints/{other}/invocations", include_in_schema=False)
     async def post_other(other: str) -> Response:
-        return _refusal(404, f"Endpoint {other} is not here; this URL is that of {name}")
+        return refusal(404, f"Endpoint {other} is not here; this URL is that of {name}")
 
 
 async def _invoke_endpoint(asked: Asked, request: Request) -> Response:
@@ -134,17 +141,17 @@ def _table(columns: Mapping[str, np.ndarray], asked: Asked, kind: str) -> Respon
     return Response(lines.getvalue(), headers={"content-type": _CSV})
 
 
-def _refusal(status: int, message: str) -> Response:
+def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error that boto3 raises: `ValidationError` for what SageMaker itself would refuse, `ModelError` else."""
     if status in (404, 413):
         return _error(400, "ValidationError", {"Message": message})
-    if status == 503:
-        return _error(503, "ServiceUnavailable", {"Message": message})
+    if code := _CODES.get(status):
+        return _error(status, code, {"Message": message}, headers)
     told = f"Received client error ({status}) from primary with message {message!r}"
     original = {"OriginalStatusCode": status, "OriginalMessage": message, "LogStreamArn": ""}
     return _error(424, "ModelError", {"Message": told, **original})
 
 
-def _error(status: int, code: str, content: Mapping[str, Any]) -> Response:
-    headers = {"x-amzn-errortype": code} | ({"retry-after": "1"} if status == 503 else {})
-    return edge.answer(status, content, headers)
+def _error(status: int, code: str, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    again = {"retry-after": "1"} if status == 503 else {}
+    return edge.answer(status, content, {"x-amzn-errortype": code, **again, **(headers or {})})

@@ -28,6 +28,8 @@ def datatype(kind: str) -> str:
 
 def rows_of(tensors: Mapping[str, np.ndarray], asked: Asked) -> rows.Rows:
     """A row a place of the first axis; every tensor is one column."""
+    if unknown := tensors.keys() - asked.columns.keys():
+        raise refused(422, f"is no input of {asked.name}; there are {', '.join(asked.columns)}", min(unknown))
     columns = {}
     for name, tensor in tensors.items():
         if asked.columns.get(name) == "image" and tensor.dtype == np.uint8:
@@ -97,9 +99,8 @@ def _count(name: str, kind: str, shape: Sequence[int]) -> int:
 
 
 def _text(cell: Any, name: str) -> Any:
-    if not isinstance(cell, bytes):
-        return cell
+    """A tensor has no nulls: an empty text is a value that is not there."""
     try:
-        return cell.decode() or None
+        return (cell.decode() if isinstance(cell, bytes) else cell) if cell not in (b"", "") else None
     except UnicodeDecodeError as error:
         raise refused(422, f"is not text in UTF-8: {error}", name) from None

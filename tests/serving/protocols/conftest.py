@@ -1,6 +1,7 @@
 """One server for the tests of all protocols."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,9 +10,21 @@ from tests.serving.protocols import served
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served.serving(tmp_path_factory.mktemp("served")) as url:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps what it writes."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def address(folder: Path) -> Iterator[str]:
+    with served.serving(folder) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def log(folder: Path) -> Path:
+    """The capture log of the transactions."""
+    return folder / "capture"
 
 
 @pytest.fixture(scope="session")

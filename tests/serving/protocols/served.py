@@ -15,6 +15,7 @@ from starlette.routing import Mount
 
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import Predictor
+from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.app import build_app
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_answers import Answerer, Pinned
@@ -34,12 +35,12 @@ CLASSES = ("black", "grey", "white")
 MEANS = np.stack([np.full((8, 8, 1), value, float) for value in (0, 128, 255)])
 
 
-def transaction_app(folder: Path, limits: Limits | None = None) -> FastAPI:
+def transaction_app(folder: Path, limits: Limits | None = None, ring: KeyRing | None = None) -> FastAPI:
     """An endpoint `small`, version 1."""
     predictor = Predictor.load(bundle(folder, definition=DEFINITION))
     scorer = Scorer(predictor, None, Capture(str(folder / "capture"), "v1"), version="1", digest="d")
     model = {"name": "small", "version": "1", "digest": "d", "example": ROWS[0]}
-    return build_app(scorer, model, limits or Limits(), health={"status": "ok"})
+    return build_app(scorer, model, limits or Limits(), health={"status": "ok"}, ring=ring)
 
 
 def image_app(folder: Path) -> FastAPI:

@@ -18,12 +18,9 @@ from schemathesis import GenerationMode
 
 from tests.serving import made_up
 from tests.serving.protocols import served
-from tests.vision.pictures import encoded
+from tests.serving.protocols.questions import COLUMNS, WHITE, WHITE_PIXELS
 
-COLUMNS = ["transaction_id", "time", "customer_id", "terminal_id", "amount", "channel", "note"]
 LINES = [[row.get(name, "") for name in COLUMNS] for row in served.ROWS]
-WHITE_PIXELS = np.full((20, 16, 1), 250, np.uint8)
-WHITE = encoded(np.full((20, 16, 3), 250, np.uint8))
 
 
 def a_client(url: str) -> Any:
