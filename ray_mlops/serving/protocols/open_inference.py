@@ -20,7 +20,7 @@ from ray_mlops.serving.protocols.open_inference_documents import Documents
 
 PREFIX = "/v2"
 SERVER, EXTENSIONS = "ray-mlops", ("binary_tensor_data",)
-_HEADER_LENGTH = "inference-header-content-length"
+HEADER_LENGTH = "inference-header-content-length"
 
 
 class Tensor(BaseModel):
@@ -108,7 +108,7 @@ def _telling(content: Mapping[str, Any]) -> Any:
 
 
 async def _infer(asked: Asked, request: Request) -> Response:
-    inference, binary = _read(await seam.body(asked, request), request.headers.get(_HEADER_LENGTH))
+    inference, binary = _read(await seam.body(asked, request), request.headers.get(HEADER_LENGTH))
     given, outputs = _given(inference, binary), _chosen(asked, inference.outputs)
     questions = asked.check(tensors.rows_of(given, asked))
     columns = await asked.tensors(questions, request_id=edge.request_id(request, inference.id))
@@ -136,7 +136,7 @@ def _given(inference: Inference, binary: bytes) -> dict[str, np.ndarray]:
 
 def _read(body: bytes, length: str | None) -> tuple[Inference, bytes]:
     if length is not None and (not length.isdigit() or int(length) > len(body)):
-        raise refused(400, f"is {length!r}; it counts the bytes of JSON before the binary data", _HEADER_LENGTH)
+        raise refused(400, f"is {length!r}; it counts the bytes of JSON before the binary data", HEADER_LENGTH)
     end = len(body) if length is None else int(length)
     nesting.check(body[:end])
     try:
@@ -166,7 +166,7 @@ def _answer(
     if not parts:
         return edge.answer(200, content)
     header = orjson.dumps(content)
-    lengths = {_HEADER_LENGTH: str(len(header))}
+    lengths = {HEADER_LENGTH: str(len(header))}
     return Response(header + b"".join(parts), media_type="application/octet-stream", headers=lengths)
 
 

@@ -5,7 +5,7 @@ A tensor's data is in the JSON, or in the bytes behind it, in the order of the t
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,11 @@ def bytes_of(output: Output, values: np.ndarray) -> bytes:
     """The values of an output as `packed` reads them."""
     if output.datatype != "BYTES":
         return values.astype(NUMBERS[output.datatype]).tobytes()
-    texts = [str(value).encode() for value in values.ravel()]
+    return framed([str(value).encode() for value in values.ravel()])
+
+
+def framed(texts: Iterable[bytes]) -> bytes:
+    """Texts, each behind its length in four bytes."""
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
 
