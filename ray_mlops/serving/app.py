@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
-from ray_mlops.serving import documents, edge, protocols
+from ray_mlops.serving import documents, edge, protocols, try_page
 from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.limits import Limits
@@ -32,7 +31,8 @@ def build_app(
 
     Without the keys of a ring everybody may ask.
     """
-    app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
+    title = f"{model['name']}, version {model['version']}"
+    app = try_page.application(title, model["version"], keys=ring is not None)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
 
     async def run(work: Callable[[], T], /) -> T:
@@ -43,7 +43,7 @@ def build_app(
         return edge.answer(200, health)
 
     schema = transaction_schema(scorer.predictor.definition, most=limits.max_transactions)
-    asked = Transactions(model["name"], scorer, schema, limits, run)
+    asked = Transactions(model["name"], scorer, schema, limits, run, model["example"] or {})
     _answer_transactions(app, asked, model)
     _answer_labels(app, asked)
     protocols.add(app, asked)

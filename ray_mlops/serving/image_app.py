@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
-from ray_mlops.serving import edge, image_documents, protocols
+from ray_mlops.serving import edge, image_documents, protocols, try_page
 from ray_mlops.serving.access.guard import Guard
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.image_answers import Answerer
@@ -27,8 +26,9 @@ def build_image_app(
 
     Without the keys of a ring everybody may ask.
     """
-    app = FastAPIOffline(title=f"{model['name']}, version {model['version']}", version=model["version"])
-    asked = Pictures(model["name"], answerer, limits)
+    title = f"{model['name']}, version {model['version']}"
+    app = try_page.application(title, model["version"], keys=ring is not None)
+    asked = Pictures(model["name"], answerer, limits, model["example"])
     classes = asked.classes
 
     @app.get("/health", summary="Is it answering, and with which version", tags=["endpoint"])
@@ -39,7 +39,7 @@ def build_image_app(
     async def get_model() -> Response:
         return edge.answer(200, model)
 
-    @app.post("/predict", **image_documents.predict(classes, limits))
+    @app.post("/predict", **image_documents.predict(classes, limits, asked.example))
     async def post_predict(request: Request) -> Response:
         request_id = edge.request_id(request)
         top = edge.whole_number(request, "top", min(limits.top, len(classes)), least=1, most=len(classes))

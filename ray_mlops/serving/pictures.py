@@ -21,6 +21,7 @@ class Pictures:
     name: str
     answerer: Answerer
     limits: ImageLimits
+    example: Mapping[str, str]
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ class Transactions:
     schema: RequestSchema
     limits: Limits
     run: Run
+    example: Mapping[str, Any]
 
     @property
     def version(self) -> Mapping[str, str]:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ray_mlops.serving import edge
+from ray_mlops.serving import edge, try_page
 from ray_mlops.serving.access import keyring
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.schema import Problem
 
-# Load balancers ask for these without a key; they tell a name and a version.
-OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+# Load balancers ask for these without a key; they tell a name and a version. The page asks for a key itself.
+OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready", try_page.PATH})
 ANY_KEY = frozenset({"/model", "/openapi.json"})
 SCOPES: Mapping[str, str] = {"/labels": "label", "/stats": "admin"}
 _MAKE = "`ray-mlops keys create` makes one"
@@ -56,7 +56,7 @@ class _Refusal:
 
     @classmethod
     def find(cls, scope: Scope, path: str, ring: KeyRing) -> "_Refusal | None":
-        if path in OPEN:
+        if path in OPEN or path.startswith(f"{try_page.ASSETS}/"):
             return None
         given = _credentials(scope)
         if len(given) != 1:

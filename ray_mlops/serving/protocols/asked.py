@@ -41,7 +41,7 @@ class Asked(Protocol):
     """An application as protocols see it.
 
     `columns` are what a row holds, in the order in which rows without names bring them; `outputs` what `columns_of`
-    makes of answers. `version` are the fields that say which model answered.
+    makes of answers; `example` is a row in JSON. `version` are the fields that say which model answered.
     """
 
     @property
@@ -54,6 +54,8 @@ class Asked(Protocol):
     def columns(self) -> Mapping[str, ColumnType | Literal["image"]]: ...
     @property
     def outputs(self) -> Sequence[Output]: ...
+    @property
+    def example(self) -> Mapping[str, Any]: ...
 
     async def read(self, body: bytes, content_type: str | None) -> tuple[Any, bool]:
         """The questions in a body of the application's own route, and whether they are a batch; `BadRequest` else."""

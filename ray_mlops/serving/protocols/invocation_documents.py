@@ -1,5 +1,7 @@
 """What the OpenAPI document says of `/ping`, `/invocations` and SageMaker's runtime."""
 
+import io
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,10 +75,13 @@ class Documents:
         split = record("Split", {name: {"type": "array"} for name in ("columns", "data")}, required=["columns", "data"])
         shapes = {**dict.fromkeys(rows.MLFLOW, listed), "dataframe_split": split}
         mlflow = [record(name, {name: shape}, required=[name]) for name, shape in shapes.items()]
-        text, binary = {"schema": {"type": "string"}}, {"schema": {"type": "string", "format": "binary"}}
+        text, binary = {"type": "string"}, {"schema": {"type": "string", "format": "binary"}}
+        example, lines = dict(self.asked.example), io.StringIO()
+        rows.write_csv(lines, (example.keys(), example.values()))
+        shown = {"row": {"value": example}, **{name: {"value": {name: [example]}} for name in rows.MLFLOW[1:3]}}
         return {
-            "application/json": {"schema": {"anyOf": [row, *mlflow]}},
-            "application/jsonlines": text,
-            "text/csv": text,
+            "application/json": {"schema": {"anyOf": [row, *mlflow]}, "examples": shown},
+            "application/jsonlines": {"schema": text, "example": json.dumps(example)},
+            "text/csv": {"schema": text, "example": lines.getvalue()},
             "application/x-npy": binary,
         }

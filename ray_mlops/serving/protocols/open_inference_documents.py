@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_mlops.serving.openapi import REQUEST_ID, content, record
+from ray_mlops.serving.protocols import tensors
 from ray_mlops.serving.protocols.asked import Asked
 
 _TAGS = ["Open Inference Protocol v2"]
@@ -53,6 +54,16 @@ class Documents:
             "responses": {200: {"description": "Answered", "content": {**told, **binary}}, **refused},
             "openapi_extra": {
                 "parameters": [REQUEST_ID],
-                "requestBody": {"required": True, "content": content(asks)},
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": asks, "example": {"inputs": self._example()}}},
+                },
             },
         }
+
+    def _example(self) -> list[dict[str, Any]]:
+        known = {name: self.asked.columns[name] for name in self.asked.example}
+        return [
+            {"name": name, "datatype": tensors.datatype(kind), "shape": [1], "data": [self.asked.example[name]]}
+            for name, kind in known.items()
+        ]

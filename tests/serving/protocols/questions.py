@@ -3,7 +3,6 @@
 import numpy as np
 
 from tests.serving.protocols import served
-from tests.vision.pictures import encoded
 
 TYPES = {
     "transaction_id": "INT64",
@@ -16,7 +15,7 @@ TYPES = {
 }
 COLUMNS = list(TYPES)
 WHITE_PIXELS = np.full((20, 16, 1), 250, np.uint8)
-WHITE = encoded(np.full((20, 16, 3), 250, np.uint8))
+WHITE = served.WHITE
 
 
 def values(name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The applications behind uvicorn on a free loopback port, below `/small` and `/shades`, as Serve puts them there."""
 
+import base64
 import socket
 import threading
 import time
@@ -27,10 +28,12 @@ from ray_mlops.vision.predictor import ImagePredictor
 from ray_mlops.vision.transform import Transform
 from tests.small_images import CentroidModel
 from tests.small_model import TRANSACTIONS, bundle, example, transactions
+from tests.vision.pictures import encoded
 
 # Without windows an answer does not depend on what was asked before: every protocol must give the same numbers.
 DEFINITION = FeatureDefinition(data=TRANSACTIONS, inputs=("amount", "channel"), calendar=("night",))
 ROWS = [example(transactions(50), place) for place in range(3)]
+WHITE = encoded(np.full((20, 16, 3), 250, np.uint8))
 CLASSES = ("black", "grey", "white")
 MEANS = np.stack([np.full((8, 8, 1), value, float) for value in (0, 128, 255)])
 
@@ -47,7 +50,7 @@ def image_app(folder: Path) -> FastAPI:
     """An endpoint `shades`, version 1."""
     predictor = ImagePredictor(CentroidModel(MEANS, 1.0), Transform(size=(8, 8), mode="L"), CLASSES)
     answerer = Answerer(predictor, Capture(str(folder / "images"), "v1"), Pinned("1", "d"), batch=32)
-    model = {"name": "shades", "version": "1", "digest": "d", "example": {}}
+    model = {"name": "shades", "version": "1", "digest": "d", "example": {"image": base64.b64encode(WHITE).decode()}}
     return build_image_app(answerer, model, ImageLimits(), health={"status": "ok"})
 
 
