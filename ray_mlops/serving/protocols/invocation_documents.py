@@ -77,7 +77,7 @@ class Documents:
         mlflow = [record(name, {name: shape}, required=[name]) for name, shape in shapes.items()]
         text, binary = {"type": "string"}, {"schema": {"type": "string", "format": "binary"}}
         example, lines = dict(self.asked.example), io.StringIO()
-        rows.write_csv(lines, (example.keys(), example.values()))
+        rows.write_csv(lines, [[*example], [*example.values()]])
         shown = {"row": {"value": example}, **{name: {"value": {name: [example]}} for name in rows.MLFLOW[1:3]}}
         return {
             "application/json": {"schema": {"anyOf": [row, *mlflow]}, "examples": shown},
