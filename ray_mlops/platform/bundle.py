@@ -66,6 +66,13 @@ class Bundle:
         _verify(Path(folder), manifest, uri)
         return cls(uri=uri, digest=manifest["digest"], folder=folder, files=manifest["files"])
 
+    @classmethod
+    def at(cls, folder: str) -> "Bundle":
+        """Open a copy of a bundle that others have made, whatever its folder is called; raises as `load` does."""
+        manifest = _read_manifest(folder, named=False)
+        _verify(Path(folder), manifest, folder)
+        return cls(uri=folder, digest=manifest["digest"], folder=folder, files=manifest["files"])
+
     def path(self, name: str) -> str:
         """The local path of a file or folder of the bundle; raises `StorageError` when it holds none of that name."""
         if name not in self.files and not any(known.startswith(f"{name}/") for known in self.files):
@@ -158,13 +165,14 @@ def _rename(temporary: Path, target: Path, manifest: Mapping[str, Any]) -> None:
     os.rename(temporary, target)
 
 
-def _read_manifest(uri: str) -> Mapping[str, Any]:
+def _read_manifest(uri: str, *, named: bool = True) -> Mapping[str, Any]:
     path = files.join(uri, MANIFEST)
     if not files.exists(path):
         raise StorageError(f"there is no bundle at {uri}: {MANIFEST} is missing. Register the model again.")
     try:
         manifest = files.read_json(path)
-        sound = manifest["digest"] == digest_of(manifest["files"]) == uri.rstrip("/").rpartition("/")[2]
+        name = uri.rstrip("/").rpartition("/")[2] if named else manifest["digest"]
+        sound = manifest["digest"] == digest_of(manifest["files"]) == name
     except (ValueError, KeyError, TypeError, AttributeError):
         sound = False
         manifest = {}

@@ -18,6 +18,7 @@ from ray_mlops.errors import DataError, StorageError
 from ray_mlops.serving.schema import BadRequest, Problem
 
 T = TypeVar("T")
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def refused(status: int, message: str, field: str = "") -> BadRequest:
@@ -49,9 +50,9 @@ async def within(work: Awaitable[T], seconds: float) -> T:
         raise StorageError(f"no answer within {seconds:g} s") from None
 
 
-def request_id(request: Request) -> str:
-    """The caller's, or what Serve's proxy gave, or a new one: see `layers.Logged`."""
-    return request.state.request_id
+def request_id(request: Request, preferred: str = "") -> str:
+    """The one that a protocol's caller prefers, else that of the request: see `layers.Logged`."""
+    return preferred if REQUEST_ID.fullmatch(preferred) else request.state.request_id
 
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:

@@ -20,7 +20,7 @@ from pydantic import Field
 from ray_mlops.contract import Endpoint, Frozen
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files, runtime
-from ray_mlops.serving import probe
+from ray_mlops.serving import door, probe
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.replica import Answering, Replica, health
 
@@ -79,14 +79,20 @@ def start(
     _open_port(port, network)
     known, name = _applications(), settings.name
     app = _deployment(scale, replica).bind(settings.model_dump(mode="json"))
-    target = serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())
+    targets = [serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())]
+    if door.needed(network, _all_applications().get(door.APPLICATION)):
+        if _taken(network.host, network.grpc_port):
+            raise EndpointError(f"port {network.grpc_port} is taken by another program: set deploy.network.grpc_port")
+        targets.append(door.target(network.url(port), network, _quiet()))
     try:
-        serve.run_many([target], wait_for_applications_running=False)
-        _wait_running(name, seconds)
+        serve.run_many(targets, wait_for_applications_running=False)
+        for target in targets:
+            _wait_running(target.name, seconds)
     except (EndpointError, RuntimeError) as error:
-        reason = f"{error}. {_failure(name)}".strip()
-        if name not in known:
-            _abandon(name)
+        reason = " ".join([f"{error}.", *(_failure(target.name) for target in targets)]).strip()
+        for target in targets:
+            if target.name not in known:
+                _abandon(target.name)
         raise EndpointError(f"endpoint {name!r} did not start: {reason}") from error
     url = f"{network.url(port)}/{name}"
     probe.wait(url, health(settings), seconds=seconds)
@@ -213,11 +219,16 @@ def _taken(host: str, port: int) -> bool:
     return False
 
 
-def _applications() -> dict[str, Any]:
+def _all_applications() -> dict[str, Any]:
     from ray import serve
 
     found = serve.status().applications
     return {name: application for name, application in found.items() if application.status != "DELETING"}
+
+
+def _applications() -> dict[str, Any]:
+    """The endpoints."""
+    return {name: application for name, application in _all_applications().items() if name != door.APPLICATION}
 
 
 def _wait_running(name: str, seconds: float) -> None:
@@ -236,17 +247,17 @@ def _abandon(name: str) -> None:
 
     serve.delete(name, _blocking=False)
     deadline = time.monotonic() + 10
-    while name in _applications() and time.monotonic() < deadline:
+    while name in _all_applications() and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def _status(name: str) -> str:
-    found = _applications().get(name)
+    found = _all_applications().get(name)
     return found.status.value if found else "DELETING"
 
 
 def _failure(name: str) -> str:
-    status = _applications().get(name)
+    status = _all_applications().get(name)
     if status is None:
         return ""
     messages = " ".join([status.message, *(deployment.message for deployment in status.deployments.values())])

@@ -1,5 +1,6 @@
 """What the OpenAPI document says of `POST /predict`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.serving.image_limits import ImageLimits
@@ -16,7 +17,7 @@ _REFUSALS = {
 }
 
 
-def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
+def predict(classes: tuple[str, ...], limits: ImageLimits, example: Mapping[str, str]) -> dict[str, Any]:
     """Arguments of the route: summary, parameters, request body and responses."""
     chance = {"type": "number", "minimum": 0, "maximum": 1}
     named = {"class": {"enum": list(classes)}, "probability": chance}
@@ -37,7 +38,7 @@ def predict(classes: tuple[str, ...], limits: ImageLimits) -> dict[str, Any]:
                 {"name": "top", "in": "query", "description": "How many classes to give", "schema": count},
                 REQUEST_ID,
             ],
-            "requestBody": {"required": True, "content": _bodies(limits)},
+            "requestBody": {"required": True, "content": _bodies(limits, example)},
         },
     }
 
@@ -52,7 +53,7 @@ def stats() -> dict[str, Any]:
     }
 
 
-def _bodies(limits: ImageLimits) -> dict[str, Any]:
+def _bodies(limits: ImageLimits, example: Mapping[str, str]) -> dict[str, Any]:
     several = {"type": "array", "items": _BASE64, "minItems": 1, "maxItems": limits.max_images}
     shapes = [
         {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: schema}}
@@ -63,5 +64,5 @@ def _bodies(limits: ImageLimits) -> dict[str, Any]:
         "application/octet-stream": {"schema": _BINARY},
         "image/*": {"schema": _BINARY},
         "multipart/form-data": {"schema": form},
-        "application/json": {"schema": {"oneOf": shapes}},
+        "application/json": {"schema": {"oneOf": shapes}, "example": example},
     }

@@ -1,7 +1,6 @@
 """What every application has around it, plain ASGI, the outermost first: one line of log a request, the guard, a bound on
 how many come in, and no answer before its lines are in the capture log."""
 
-import re
 import time
 import traceback
 import uuid
@@ -14,7 +13,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ray_mlops.serving import edge
+from ray_mlops.serving import edge, protocols
 from ray_mlops.serving.access.guard import OPEN, Guard, path_of
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
@@ -24,7 +23,6 @@ from ray_mlops.serving.redaction import redact
 from ray_mlops.serving.schema import Problem
 from ray_mlops.serving.tracing import Trace
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _GONE = 499  # the caller hung up: no answer was sent
 
 
@@ -35,7 +33,7 @@ def surround(
     app.add_middleware(Settled, capture=capture)
     app.add_middleware(Bounded, most=limits.max_ongoing)
     if ring:
-        app.add_middleware(Guard, ring=ring)
+        app.add_middleware(Guard, ring=ring, words=protocols.words)
     app.add_middleware(Logged, log=log)
 
 
@@ -80,7 +78,7 @@ class _Told:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self._scope, self._since, self._returned = scope, time.perf_counter(), "x-request-id" in headers
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.request_id = given if edge.REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         self.trace = Trace.of(headers.get("traceparent", ""))
         self.status, self.error = _GONE, ""
         scope["state"] = {**scope.get("state", {}), "request_id": self.request_id}

@@ -57,10 +57,10 @@ def label_schema(definition: FeatureDefinition, *, most: int) -> "RequestSchema"
 
 
 class RequestSchema:
-    """Reads request bodies into mappings from column to value, times as aware UTC `datetime`."""
+    """Reads request bodies into mappings from column to value, times as aware UTC `datetime`; `names` are the columns."""
 
     def __init__(self, item: str, batch: str, fields: Mapping[str, Any], *, most: int) -> None:
-        self._item, self._list, self._names, self._most = item, batch, list(fields), most
+        self._item, self._list, self.names, self._most = item, batch, list(fields), most
         one = _record(item.title(), fields)
         listed = Annotated[list[one], Field(min_length=1, max_length=most)]
         self._one = TypeAdapter(one)
@@ -115,10 +115,10 @@ class RequestSchema:
             return f'is neither a {self._item} {{...}} nor a batch {{"{self._list}": [...]}}'
         if kind != "extra_forbidden":
             return problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
-        if name in self._names:
+        if name in self.names:
             return f"belongs inside a {self._item}, not beside {self._list!r}"
-        near = difflib.get_close_matches(name, self._names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(self._names)}"
+        near = difflib.get_close_matches(name, self.names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known fields: {', '.join(self.names)}"
         return f"is not a field of a {self._item}; {hint}"
 
 

@@ -66,20 +66,21 @@ def _from_json(body: bytes, most: int) -> dict[str, bytes]:
     if not isinstance(given, dict) or given.keys() not in ({ONE}, {"images"}):
         raise refused(422, 'is neither {"image": "<base64>"} nor {"images": ["<base64>", ...]}')
     if ONE in given:
-        return {ONE: _decoded(given[ONE], ONE)}
+        return {ONE: decoded(given[ONE], ONE)}
     listed = given["images"]
     if not isinstance(listed, list) or not listed:
         raise refused(422, "should be a list of at least one picture in base64", "images")
     if len(listed) > most:
         raise refused(413, f"has {len(listed)} pictures; at most {most} are taken at once", "images")
-    return {_field(place): _decoded(value, _field(place)) for place, value in enumerate(listed)}
+    return {_field(place): decoded(value, _field(place)) for place, value in enumerate(listed)}
 
 
 def _field(place: int) -> str:
     return f"images.{place}"
 
 
-def _decoded(value: Any, field: str) -> bytes:
+def decoded(value: Any, field: str) -> bytes:
+    """The bytes in a text of base64, perhaps a data address; raises `BadRequest` 422 naming the field."""
     if not isinstance(value, str):
         raise refused(422, "should be the picture's bytes in base64", field)
     try:

@@ -14,7 +14,7 @@ import pyarrow.compute
 
 from ray_mlops import algorithms
 from ray_mlops.contract import Algorithm, Decision, Evaluation, Features, ModelVersion, Run, Table, Trained
-from ray_mlops.fraud import predictor
+from ray_mlops.fraud import predictor, pyfunc
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.monitoring.sketches import Baseline
@@ -82,7 +82,8 @@ def fill(
             folder, fitted, model, definition, calibration=evaluation.calibration, thresholds=evaluation.thresholds
         )
         scoring = Predictor(fitted.load(model), definition, evaluation.calibration, evaluation.thresholds)
-        baseline = _baseline(scoring, features)
+        baseline, sample = _baseline(scoring, features)
+    pyfunc.write(folder, scoring, sample)
     chosen = decision.model_dump(mode="json", exclude={"uri", "fingerprint", "report"})
     _write(folder, "baseline.json", json.loads(baseline.model_dump_json()))
     _write(folder, "example.json", _example(features.history, definition))
@@ -107,8 +108,9 @@ def lineage(run: Run, features: Features, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _baseline(scoring: Predictor, features: Features) -> Baseline:
-    """Features of train and validation rows (of validation alone where both are very many); scores of validation."""
+def _baseline(scoring: Predictor, features: Features) -> tuple[Baseline, np.ndarray]:
+    """Features of train and validation rows (of validation alone where both are very many); scores of validation. And
+    the first row of validation."""
     rows = features.rows["train"] + features.rows["validation"]
     parts = ["validation"] if rows > _MOST_BASELINE_ROWS else ["train", "validation"]
     names = list(features.names)
@@ -117,7 +119,7 @@ def _baseline(scoring: Predictor, features: Features) -> Baseline:
     held_out = np.asarray(pc.equal(table["split"], "validation"))
     scores = scoring.score(matrix[held_out])
     decisions = [predictor.ACTIONS[action] for action in scores.action]
-    return Baseline.of(names, matrix, scores.score, decisions=decisions)
+    return Baseline.of(names, matrix, scores.score, decisions=decisions), matrix[held_out][0]
 
 
 def _example(history: Table, definition: FeatureDefinition) -> dict[str, Any]:

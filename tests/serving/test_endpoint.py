@@ -173,14 +173,13 @@ def test_health_and_model_tell_what_is_served(client: httpx.Client, served: Bund
     assert not is_live(alive.model_copy(update={"url": f"http://127.0.0.1:{free_port()}/small"}))
 
 
-def test_the_documents_work_without_a_network(client: httpx.Client, url: str) -> None:
+def test_the_documents_work_without_a_network(client: httpx.Client) -> None:
     page = client.get("/docs").text
-    origin = url.removesuffix("/small")
-    referred = re.findall(r"(?:href|src)=\"([^\"]+)\"|url: '([^']+)'", page)
-    assert len(referred) >= 4
-    for address in (first or second for first, second in referred):
-        assert address.startswith("/small/"), f"{address} is not served by the endpoint itself"
-        assert httpx.get(f"{origin}{address}").status_code == 200
+    referred = re.findall(r"(?:href|src)=\"([^\"]+)\"", page)
+    assert len(referred) == 3
+    for address in referred:
+        assert re.match(r"[a-z-]+/", address), f"{address} is not served by the endpoint itself"
+        assert client.get(address).status_code == 200
     body = client.get("/openapi.json").json()["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
     assert body["examples"]["one"]["value"] == GOOD
     assert client.post("/score", json=body["examples"]["batch"]["value"]).status_code == 200
@@ -207,7 +206,8 @@ def test_what_is_no_number_is_refused(client: httpx.Client, number: str) -> None
 
 @pytest.mark.parametrize("body", bad_requests.NOT_JSON)
 def test_what_is_not_json_is_refused(client: httpx.Client, body: bytes) -> None:
-    assert "not JSON" in refused(client.post("/score", content=body, headers=JSON), 400)[""]
+    told = refused(client.post("/score", content=body, headers=JSON), 400)[""]
+    assert ("nests deeper" if len(body) > 1000 else "not JSON") in told
     assert still_answers(client)
 
 
@@ -280,4 +280,4 @@ def test_a_caller_who_hangs_up_harms_nobody(url: str, client: httpx.Client) -> N
 @pytest.mark.parametrize("mode", made_up.MODES)
 def test_requests_made_up_from_the_document_get_the_documented_answers(url: str, mode: GenerationMode) -> None:
     bodies = made_up.ask(schemathesis.openapi.from_url(f"{url}/openapi.json"), mode)
-    assert set(bodies) == {"/score", "/labels"} and all(bodies.values())
+    assert {"/score", "/labels", "/invocations"} < set(bodies) and all(bodies.values())

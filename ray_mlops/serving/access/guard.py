@@ -1,36 +1,48 @@
 """The guard in front of an application, plain ASGI: what it refuses costs neither routing nor the reading of a body."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ray_mlops.serving import edge
+from ray_mlops.serving import edge, try_page
 from ray_mlops.serving.access import keyring
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.schema import Problem
 
-# Load balancers ask for these without a key; they tell a name and a version.
-OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+# Load balancers ask for these without a key; they tell a name and a version. The page asks for a key itself.
+OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready", try_page.PATH})
 ANY_KEY = frozenset({"/model", "/openapi.json"})
 SCOPES: Mapping[str, str] = {"/labels": "label", "/stats": "admin"}
 _MAKE = "`ray-mlops keys create` makes one"
 _CREDENTIALS = (b"authorization", b"x-api-key")
+Headers = Mapping[str, str] | None
+Words = Callable[[int, str, Headers], Response]
+
+
+def native(status: int, message: str, headers: Headers) -> Response:
+    """A refusal in the words of the endpoint's own routes."""
+    return edge.refusal(status, [Problem(field="authorization", message=message)], headers)
 
 
 class Guard:
     """Lets in who has a key for the route: scope `label` for `/labels`, `admin` for `/stats`, `score` for all others.
 
-    `admin` opens every route. 401 without a valid key, 403 with one of another scope, 429 above the rate of the key.
+    `admin` opens every route. 401 without a valid key, 403 with one of another scope, 429 above the rate of the key;
+    `words` says in which words a path is refused.
     """
 
-    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
-        self._app, self._ring = app, ring
+    def __init__(self, app: ASGIApp, ring: KeyRing, words: Callable[[str], Words] = lambda _: native) -> None:
+        self._app, self._ring, self._words = app, ring, words
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
-        refused = _Refusal.find(scope, self._ring) if scope["type"] == "http" and self._ring.closed else None
-        await (refused.answer() if refused else self._app)(scope, receive, send)
+        if scope["type"] != "http" or not self._ring.closed:
+            return await self._app(scope, receive, send)
+        path = path_of(scope)
+        refused = _Refusal.find(scope, path, self._ring)
+        await (refused.answer(self._words(path)) if refused else self._app)(scope, receive, send)
 
 
 def path_of(scope: Scope) -> str:
@@ -44,13 +56,12 @@ class _Refusal:
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         self._status, self._message, self._headers = status, message, headers
 
-    def answer(self) -> ASGIApp:
-        return edge.refusal(self._status, [Problem(field="authorization", message=self._message)], self._headers)
+    def answer(self, words: Words) -> ASGIApp:
+        return words(self._status, self._message, self._headers)
 
     @classmethod
-    def find(cls, scope: Scope, ring: KeyRing) -> "_Refusal | None":
-        path = path_of(scope)
-        if path in OPEN:
+    def find(cls, scope: Scope, path: str, ring: KeyRing) -> "_Refusal | None":
+        if path in OPEN or path.startswith(f"{try_page.ASSETS}/"):
             return None
         given = _credentials(scope)
         if len(given) != 1:

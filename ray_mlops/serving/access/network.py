@@ -12,9 +12,11 @@ from ray_mlops.errors import EndpointError
 
 class Network(Frozen):
     """The address that Serve's proxy listens on, by default one that only this machine reaches, and the files (PEM) of a
-    certificate and its private key when it speaks TLS. All endpoints of a cluster share it."""
+    certificate and its private key when it speaks TLS. With a `grpc_port` other than 0 clients of the Open Inference
+    Protocol are answered over gRPC there. All endpoints of a cluster share it."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
+    grpc_port: int = Field(default=0, ge=0, le=65535)
     certificate: str = ""
     private_key: str = ""
 

@@ -14,7 +14,7 @@ from ray_mlops.platform import files
 from ray_mlops.platform.admission import RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.provenance import made_by
-from ray_mlops.vision import predictor
+from ray_mlops.vision import predictor, pyfunc
 from ray_mlops.vision.parts import ImageSource
 from ray_mlops.vision.pictures import thumbnail
 from ray_mlops.vision.predictor import ImagePredictor
@@ -72,6 +72,7 @@ def _save(folder: str, fitted: Algorithm, features: ImageFeatures, trained: Trai
         baseline, example = _baseline(answering, source)
     _write(folder, "baseline.json", json.loads(baseline.model_dump_json()))
     Path(folder, "example.png").write_bytes(thumbnail(example, max(example.shape[:2])))
+    pyfunc.write(folder, str(Path(folder, "example.png")))
 
 
 def _baseline(answering: ImagePredictor, source: ImageSource) -> tuple[Baseline, np.ndarray]:
