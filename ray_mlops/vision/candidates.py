@@ -10,7 +10,9 @@ from ray_mlops.vision.perceptual_hash import distances
 _PROBE_SIDE = 16
 _PROBE_STEPS = 100
 _AT_ONCE = 256
-_IMAGES_SEEN, _EPOCHS = 7_000, (3, 12)
+_SMALL_SIDE = 16  # up to here two widths see the whole picture
+_WIDTHS, _SMALL_WIDTHS = (16, 32, 64, 96), (16, 32)
+_IMAGES_SEEN, _SMALL_SEEN, _EPOCHS = 40_000, 7_000, (3, 12)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def _flat(pixels: np.ndarray) -> np.ndarray:
 def _network(earlier: Material, later: Material, classes: int, seed: int) -> np.ndarray:
     """A small residual network, for a few epochs, without flips: they may change what a picture means.
 
-    A fit that learns nothing, or all too easily, is an answer here and no error.
+    Of larger pictures it sees more, or it would only be as good as a linear probe where a usual fit is far better: on
+    Fashion-MNIST 83 % after 3 epochs of 7,000 images, 88 % after 5, a probe 83 %. A fit that learns nothing, or all too easily, is an answer here and no error.
     """
     from ray_mlops.algorithms.augmentation import Augmentation
     from ray_mlops.algorithms.debug_rules import DebugRules
@@ -87,10 +90,10 @@ def _network(earlier: Material, later: Material, classes: int, seed: int) -> np.
     from ray_mlops.contract import Data
     from ray_mlops.platform.parts import ArrayPart
 
-    rows = len(earlier.labels)
+    rows, small = len(earlier.labels), max(earlier.pixels.shape[1:3]) <= _SMALL_SIDE
     algorithm = ImageClassifier(
-        widths=(16, 32),
-        epochs=int(np.clip(-(-_IMAGES_SEEN // rows), *_EPOCHS)),
+        widths=_SMALL_WIDTHS if small else _WIDTHS,
+        epochs=int(np.clip(-(-(_SMALL_SEEN if small else _IMAGES_SEEN) // rows), *_EPOCHS)),
         batch_size=64 if rows < 4_000 else 128,
         augment=Augmentation(crop=0, flip=False),
         debug=DebugRules(exploding=None, vanishing=None, stalled=None, overfitting=None, dead=None),
