@@ -26,6 +26,8 @@ from tests.faults.patient import Patient, diary
 from tests.planted import FEATURES, a_run, by_many_causes, clean_table, events
 
 LIMIT_S = 180
+RECORD = "checkpoint_manager_snapshot.json"  # Ray's list of the checkpoints of a fit
+HOLD = {"grow": 10, "drain": 20}  # the step after which a fit waits for what is to happen
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -47,7 +49,7 @@ def grow(cluster: Cluster, path: Path) -> None:
 
 
 def drain(cluster: Cluster, path: Path) -> None:
-    """The only node with a CPU is given notice, replaced and then lost."""
+    """The only node with a CPU is given notice, replaced and then lost, when the fit has its checkpoint."""
     from ray._raylet import GcsClient
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
@@ -55,10 +57,10 @@ def drain(cluster: Cluster, path: Path) -> None:
     until(lambda: len(diary(path)) >= 5)
     reason, deadline = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), int((time.time() + 30) * 1000)
     GcsClient(address=cluster.address).drain_node(node.node_id, reason, "taken away", deadline)
-    noticed = len(diary(path))
     cluster.add_node(num_cpus=1)
-    until(lambda: len(diary(path)) >= noticed + 6)
+    until(lambda: any("checkpoint_" in file.read_text() for file in path.parent.rglob(RECORD)))
     cluster.remove_node(node, allow_graceful=False)
+    path.with_name(path.name + ".go").touch()
 
 
 CASES: dict[str, tuple[Callable[[Cluster, Path], None], dict[str, Any], int]] = {
@@ -99,7 +101,7 @@ def fit(case: str, folder: Path, address: str) -> None:
         a_run(folder, "train"),
         features=made,
         decision=Decision(uri="", fingerprint="d", verdict="use_ml", reasons=("it pays",)),
-        algorithm=Patient(diary=str(folder / "diary"), alone=10 if case == "grow" else None),
+        algorithm=Patient(diary=str(folder / "diary"), alone=HOLD[case]),
     )
     print(json.dumps({"workers": result.workers}), flush=True)
 

@@ -31,8 +31,7 @@ class Patient(Frozen):
     def fit(self, data: Data, worker: Worker) -> "Counted":
         done = self.load(worker.resume).done if worker.resume else 0
         while done < self.steps:
-            while done == self.alone and worker.size == 1 and not Path(self.diary + ".go").exists():
-                time.sleep(0.1)
+            self._wait(done, worker)
             time.sleep(self.pause)
             done += 1
             if not worker.rank:
@@ -41,6 +40,14 @@ class Patient(Frozen):
             if worker.size > 1 or worker.wants_checkpoint():
                 self._report(done, worker)
         return Counted(done)
+
+    def _wait(self, done: int, worker: Worker) -> None:
+        kept = False
+        while done == self.alone and worker.size == 1 and not Path(self.diary + ".go").exists():
+            time.sleep(0.1)
+            if not kept and worker.wants_checkpoint():
+                self._report(done, worker)
+                kept = True
 
     def _report(self, done: int, worker: Worker) -> None:
         metrics = {"progress": done / self.steps}
