@@ -153,7 +153,7 @@ def test_what_nobody_caught_is_told_to_the_log_only_and_redacted(
         client.post("/half", headers={"x-request-id": "breaks"})
     assert site.line("breaks")["error"].endswith("ValueError: no more for ************1111\n")
     kept = site.log.path.read_text() + caplog.text
-    assert CARD not in kept and site.key not in kept and site.key.rpartition("_")[2] not in kept
+    assert CARD not in kept and site.key not in kept and site.key.split("_", 2)[2] not in kept
 
 
 def test_more_than_a_replica_takes_is_refused_at_once_but_health_is_told(client: httpx.Client, site: Site) -> None:
