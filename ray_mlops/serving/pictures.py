@@ -14,7 +14,7 @@ from ray_mlops.serving import edge, uploads
 from ray_mlops.serving.deadline import Turn, in_time
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.protocols.asked import Output
+from ray_mlops.serving.protocols.asked import Columns, Output
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,15 @@ class Pictures:
         degraded = partial(answerer.degraded, questions, top=top, request_id=request_id)
         return await in_time(work, degraded if answerer.prior is not None else None, turn, self.limits.deadline_s)
 
-    async def tensors(self, questions: Mapping[str, bytes], *, request_id: str) -> dict[str, np.ndarray]:
+    async def tensors(self, questions: Mapping[str, bytes], *, request_id: str) -> Columns:
         answers = await self.answer(questions, request_id=request_id, detail=len(self.classes))
         found = [{one["class"]: one["probability"] for one in answer["top"]} for answer in answers]
-        return {
+        values = {
             "class": np.array([answer["class"] for answer in answers]),
             "probability": np.array([answer["probability"] for answer in answers]),
             "probabilities": np.array([[one[name] for name in self.classes] for one in found]),
         }
+        return Columns.of(values, answers)
 
 
 def _file(value: Any, field: str) -> bytes:

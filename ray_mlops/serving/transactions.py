@@ -15,7 +15,7 @@ from ray_mlops.serving import edge
 from ray_mlops.serving.access import nesting
 from ray_mlops.serving.deadline import Turn, in_time
 from ray_mlops.serving.limits import Limits
-from ray_mlops.serving.protocols.asked import Output
+from ray_mlops.serving.protocols.asked import Columns, Output
 from ray_mlops.serving.schema import BATCH, BadRequest, Problem, RequestSchema
 from ray_mlops.serving.scoring import Scorer
 
@@ -78,6 +78,7 @@ class Transactions:
         instead = partial(scorer.degraded, questions, request_id=request_id) if scorer.substitute else None
         return await in_time(work, instead, turn, self.limits.deadline_s)
 
-    async def tensors(self, questions: Sequence[Mapping[str, Any]], *, request_id: str) -> dict[str, np.ndarray]:
+    async def tensors(self, questions: Sequence[Mapping[str, Any]], *, request_id: str) -> Columns:
         answers = await self.answer(questions, request_id=request_id, detail=0)
-        return {one.name: np.array([answer[one.name] for answer in answers]) for one in self.outputs}
+        values = {one.name: np.array([answer[one.name] for answer in answers]) for one in self.outputs}
+        return Columns.of(values, answers)

@@ -5,7 +5,7 @@ A protocol only translates. It hands over what it read, and shows the answers an
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from fastapi import Request
@@ -28,6 +28,19 @@ class Output:
     width: int | None = None
 
 
+class Columns(NamedTuple):
+    """Answers as columns, `values` by the names of the outputs; `degraded` says by what they were answered where there was no
+    time for the model, else it is empty: the answers of one request come one way."""
+
+    values: dict[str, np.ndarray]
+    degraded: str = ""
+
+    @classmethod
+    def of(cls, values: dict[str, np.ndarray], answers: Sequence[Mapping[str, Any]]) -> "Columns":
+        """The columns made of some answers."""
+        return cls(values, answers[0].get("degraded", "") if answers else "")
+
+
 class Bounds(Protocol):
     """The limits of a request that every application has."""
 
@@ -40,8 +53,8 @@ class Bounds(Protocol):
 class Asked(Protocol):
     """An application as protocols see it.
 
-    `columns` are what a row holds, in the order in which rows without names bring them; `outputs` what `columns_of`
-    makes of answers; `example` is a row in JSON. `version` are the fields that say which model answered.
+    `columns` are what a row holds, in the order in which rows without names bring them; `outputs` what `tensors` gives;
+    `example` is a row in JSON. `version` are the fields that say which model answered.
     """
 
     @property
@@ -69,8 +82,8 @@ class Asked(Protocol):
         """One answer a question; `detail` is the number of reasons or classes, None the application's default."""
         ...
 
-    async def tensors(self, questions: Any, *, request_id: str) -> dict[str, np.ndarray]:
-        """The answers as columns, by the names of `outputs`."""
+    async def tensors(self, questions: Any, *, request_id: str) -> Columns:
+        """The answers as the columns `outputs`."""
         ...
 
 

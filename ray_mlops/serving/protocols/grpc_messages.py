@@ -54,6 +54,8 @@ def answer(body: bytes, length: int) -> Any:
     told, place = orjson.loads(body[:length]), length
     names = {"model_name": told["model_name"], "model_version": told["model_version"], "id": told.get("id", "")}
     message = pb.ModelInferResponse(**names)
+    for name, value in told.get("parameters", {}).items():
+        message.parameters[name].string_param = value
     for one in told["outputs"]:
         message.outputs.add(name=one["name"], datatype=one["datatype"], shape=one["shape"])
         size = one["parameters"]["binary_data_size"]

@@ -15,7 +15,7 @@ from ray_mlops.serving.access import nesting
 from ray_mlops.serving.edge import refused
 from ray_mlops.serving.protocols import asked as seam
 from ray_mlops.serving.protocols import tensors
-from ray_mlops.serving.protocols.asked import Asked, Output
+from ray_mlops.serving.protocols.asked import Asked, Columns, Output
 from ray_mlops.serving.protocols.open_inference_documents import Documents
 
 PREFIX = "/v2"
@@ -147,14 +147,12 @@ def _read(body: bytes, length: str | None) -> tuple[Inference, bytes]:
         raise refused(status, first["msg"], ".".join(map(str, first["loc"]))) from None
 
 
-def _answer(
-    asked: Asked, inference: Inference, outputs: Sequence[Output], columns: Mapping[str, np.ndarray]
-) -> Response:
+def _answer(asked: Asked, inference: Inference, outputs: Sequence[Output], columns: Columns) -> Response:
     whole = inference.parameters.get("binary_data_output", False)
     as_bytes = {one.name: one.parameters.get("binary_data", whole) for one in inference.outputs}
     told, parts = [], []
     for output in outputs:
-        values = columns[output.name]
+        values = columns.values[output.name]
         one = {"name": output.name, "datatype": output.datatype, "shape": _shape(output, len(values))}
         if as_bytes.get(output.name, whole):
             parts.append(tensors.bytes_of(output, values))
@@ -162,7 +160,8 @@ def _answer(
         else:
             told.append({**one, "data": values.ravel().tolist()})
     named = {"id": inference.id} if inference.id else {}
-    content = {"model_name": asked.name, "model_version": asked.version["version"], **named, "outputs": told}
+    marked = {"parameters": {"degraded": columns.degraded}} if columns.degraded else {}
+    content = {"model_name": asked.name, "model_version": asked.version["version"], **named, **marked, "outputs": told}
     if not parts:
         return edge.answer(200, content)
     header = orjson.dumps(content)

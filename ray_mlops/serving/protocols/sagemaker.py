@@ -18,9 +18,10 @@ from ray_mlops.serving.access import nesting
 from ray_mlops.serving.edge import refused
 from ray_mlops.serving.protocols import asked as seam
 from ray_mlops.serving.protocols import invocation_documents, rows
-from ray_mlops.serving.protocols.asked import Asked
+from ray_mlops.serving.protocols.asked import Asked, Columns
 
 PREFIX = "/endpoints/"
+DEGRADED = "x-degraded"
 VARIANT = "AllTraffic"  # SageMaker's name where there is only one
 _HEADER = "x-amzn-sagemaker-"
 _ONE_MODEL = ("target-model", "target-container-hostname", "inference-component")
@@ -86,7 +87,8 @@ async def _invoke(asked: Asked, request: Request, request_id: str) -> Response:
         questions, batch = asked.check(_READERS[bare](body, asked.columns)), True
     elif bare == _JSON and (given := _mlflow(body)):
         columns = await asked.tensors(asked.check(rows.from_mlflow(given, asked.columns)), request_id=request_id)
-        return edge.answer(200, {"predictions": records(columns)})
+        marked = {"degraded": columns.degraded} if columns.degraded else {}
+        return edge.answer(200, {"predictions": [{**one, **marked} for one in records(columns.values)]})
     else:
         # SageMaker's image algorithms are sent `application/x-image`, which says no more than that it is one.
         questions, batch = await asked.read(body, "image/*" if bare == "application/x-image" else kind)
@@ -128,17 +130,21 @@ def records(columns: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*listed, strict=True)]
 
 
-def _table(columns: Mapping[str, np.ndarray], asked: Asked, kind: str) -> Response:
-    """CSV: a line an answer, its single values in the order of `outputs`. NPY: those of the answers that are numbers."""
+def _table(columns: Columns, asked: Asked, kind: str) -> Response:
+    """CSV: a line an answer, its single values in the order of `outputs`. NPY: those of the answers that are numbers.
+
+    Neither has room for a mark, so degraded answers have it in a header.
+    """
+    values, marked = columns.values, {DEGRADED: columns.degraded} if columns.degraded else {}
     if kind == _NPY:
-        numbers = [columns[one.name].reshape(-1, one.width or 1) for one in asked.outputs if one.datatype == "FP64"]
+        numbers = [values[one.name].reshape(-1, one.width or 1) for one in asked.outputs if one.datatype == "FP64"]
         stream = io.BytesIO()
         np.save(stream, np.concatenate(numbers, axis=1), allow_pickle=False)
-        return Response(stream.getvalue(), media_type=_NPY)
+        return Response(stream.getvalue(), media_type=_NPY, headers=marked)
     lines = io.StringIO()
-    single = [columns[one.name].tolist() for one in asked.outputs if one.width is None]
+    single = [values[one.name].tolist() for one in asked.outputs if one.width is None]
     rows.write_csv(lines, zip(*single, strict=True))
-    return Response(lines.getvalue(), headers={"content-type": _CSV})
+    return Response(lines.getvalue(), headers={"content-type": _CSV, **marked})
 
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
