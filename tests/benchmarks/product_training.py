@@ -102,6 +102,8 @@ def _trained(folder: Path, features: Features | ImageFeatures, algorithm: Any, *
     from ray_mlops.stages.train import TrainConfig
 
     runtime.connect()
+    connected = time.time()
+    _settle()
     started = time.time()
     with tempfile.TemporaryDirectory(dir=folder) as place:
         result: Trained = train.run(
@@ -112,8 +114,24 @@ def _trained(folder: Path, features: Features | ImageFeatures, algorithm: Any, *
             algorithm=algorithm,
         )
     took = result.performance
-    start_up = started - _born() + took["start_up_s"]
+    start_up = connected - _born() + took["start_up_s"]
     return {"rate": took["samples_per_second"], "startup_s": start_up, "took": dict(took), **result.metrics}
+
+
+def _settle() -> None:
+    """Wait until the processes of a cluster just begun have come to rest: their start is not the speed of training."""
+    for _ in range(30):
+        busy, total = _ticks()
+        time.sleep(1)
+        busy, total = (now - before for now, before in zip(_ticks(), (busy, total), strict=True))
+        if busy < 0.05 * total:
+            return
+
+
+def _ticks() -> tuple[int, int]:
+    """Processor time of the machine since it started: busy, and in all."""
+    spent = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(spent) - spent[3] - spent[4], sum(spent)
 
 
 def _born() -> float:

@@ -38,6 +38,28 @@ def test_a_jpeg_gives_nearly_its_pixels() -> None:
     assert np.abs(found.astype(int) - pixels).mean() < 4
 
 
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"quality": 30}])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_plain_jpeg_gives_the_pixels_that_pillow_gives(options: dict[str, int], channels: int) -> None:
+    data = encoded(noise(channels=channels), "JPEG", **options)
+    for mode in ("RGB", "L"):
+        expected = np.asarray(Image.open(BytesIO(data)).convert(mode)).reshape(24, 32, -1)
+        assert (decode(data, mode) == expected).all()
+
+
+def test_a_jpeg_with_bytes_astray_gives_what_pillow_gives() -> None:
+    whole = encoded(scene(), "JPEG")
+    for place in range(0, len(whole), 7):
+        data = whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        try:
+            expected = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+        except Exception:
+            with pytest.raises(Undecodable):
+                decode(data)
+        else:
+            assert (decode(data) == expected).all(), place
+
+
 def test_several_pictures_in_one_jpeg_are_a_jpeg() -> None:
     first = Image.fromarray(scene(seed=1))
     data = encoded(first, "MPO", save_all=True, append_images=[Image.fromarray(scene(seed=2))])
