@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ray_mlops.algorithms.ranking import average_precision, roc_auc
 from ray_mlops.contract import PROGRESS, Worker
 
 AVERAGE_PRECISION = "average_precision"
@@ -59,12 +60,7 @@ def validation_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, floa
     if scores.ndim == 2:
         given = np.clip(scores[np.arange(len(labels)), labels.astype(np.int64)], 1e-12, 1.0)
         return {ACCURACY: float((scores.argmax(axis=1) == labels).mean()), LOSS: float(-np.log(given).mean())}
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    return {
-        AVERAGE_PRECISION: float(average_precision_score(labels, scores)),
-        "roc_auc": float(roc_auc_score(labels, scores)),
-    }
+    return {AVERAGE_PRECISION: average_precision(labels, scores), "roc_auc": roc_auc(labels, scores)}
 
 
 class Watch:

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from ray_mlops.algorithms.ranking import ranking
 from ray_mlops.contract import Frozen
 from ray_mlops.fraud.calibration import Calibration, reliability
 from ray_mlops.fraud.cards import daily_reviews
 from ray_mlops.fraud.costs import Costs, budget_threshold, cheapest_threshold, precise_threshold
 from ray_mlops.fraud.intervals import Metric, day_index, ratio, total
-from ray_mlops.fraud.metrics import ranking
 
 NEVER = 2.0  # a score is in [0, 1], so this threshold is never reached; unlike infinity it travels as JSON
 

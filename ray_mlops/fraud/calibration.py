@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ray_mlops.fraud.intervals import divide
+from ray_mlops.algorithms.ranking import divide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from ray_mlops.algorithms.ranking import average_precision
 from ray_mlops.contract import Rule
-from ray_mlops.fraud.metrics import average_precision
 from ray_mlops.fraud.rules import find_rule, flags, spoken
 
 Kind = Literal["constant", "single_feature", "rule", "linear", "boosting"]

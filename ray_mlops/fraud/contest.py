@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
+from ray_mlops.algorithms.ranking import average_precision, ranking
 from ray_mlops.fraud import candidates
 from ray_mlops.fraud.candidates import Candidate, Kind, Lesson
 from ray_mlops.fraud.costs import cheapest_threshold
 from ray_mlops.fraud.intervals import Metric, day_index, estimate, total
-from ray_mlops.fraud.metrics import average_precision, ranking
 
 HELD_OUT = 0.25  # share of the earlier part, its end, on which the models' thresholds are chosen
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ray_mlops.algorithms.ranking import precision_recall
 from ray_mlops.fraud.appraisal import Judged, Review, Scored
 from ray_mlops.fraud.calibration import logit, reliability
 from ray_mlops.fraud.cards import daily_reviews
 from ray_mlops.fraud.costs import Costs, cost_curve
 from ray_mlops.fraud.intervals import day_sums
-from ray_mlops.fraud.metrics import precision_recall
 
 Rows = list[dict[str, Any]]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ray_mlops.algorithms.ranking import divide
 from ray_mlops.contract import Frozen
 
 Metric = Callable[[np.ndarray], np.ndarray]
@@ -81,8 +82,3 @@ def quotient(part: np.ndarray, whole: np.ndarray) -> Metric:
 def day_sums(values: np.ndarray, days: np.ndarray, count: int) -> np.ndarray:
     """The sum of a value per row by day, `(count,)`."""
     return np.bincount(days, weights=np.asarray(values, dtype=np.float64), minlength=count)
-
-
-def divide(part: np.ndarray, whole: np.ndarray, *, empty: float = float("nan")) -> np.ndarray:
-    """Elementwise quotient; `empty` where the divisor is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(part), empty), where=np.asarray(whole) > 0)

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from ray_mlops.algorithms.ranking import divide
 from ray_mlops.contract import Condition, Rule
 from ray_mlops.errors import DataError
-from ray_mlops.fraud.intervals import divide
 
 _ALL = np.r_[0.02, 0.05, 0.1, np.arange(0.2, 0.85, 0.1), 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
 _POSITIVE = np.linspace(0.05, 0.95, 13)

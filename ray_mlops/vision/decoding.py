@@ -89,7 +89,7 @@ def _plain_jpeg(data: bytes, mode: Mode, maximum_pixels: int) -> np.ndarray | No
     try:
         height, width, stored, _ = simplejpeg.decode_jpeg_header(data)
         wanted = _PLAIN.get((stored, mode))
-        if wanted is None or height * width > maximum_pixels:
+        if wanted is None or int(height) * int(width) > maximum_pixels:
             return None
         return simplejpeg.decode_jpeg(data, wanted)
     except ValueError:

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from ray_mlops.algorithms import describe
 from ray_mlops.algorithms.boosting import LightGBM
+from ray_mlops.algorithms.ranking import average_precision
 from ray_mlops.algorithms.worker import LocalWorker
 from ray_mlops.contract import Data, Decision, Evaluation, Features, Run, Table, Trained
 from ray_mlops.fraud.cards import card_codes, card_figures
 from ray_mlops.fraud.features import FeaturesConfig, Split
-from ray_mlops.fraud.metrics import average_precision
 from ray_mlops.fraud.rolling import available_threads, roll
 from ray_mlops.fraud.simulate import TRANSACTIONS
 from ray_mlops.fraud.windows import Window

@@ -104,7 +104,6 @@ def _trained(folder: Path, features: Features | ImageFeatures, algorithm: Any, *
     runtime.connect()
     connected = time.time()
     _settle()
-    started = time.time()
     with tempfile.TemporaryDirectory(dir=folder) as place:
         result: Trained = train.run(
             TrainConfig(**config),
@@ -159,7 +158,6 @@ def ddp(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def boosting(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """XGBoost on one worker; loaded before, as on the other side."""
-    import sklearn.metrics  # noqa: F401  what the first judgement would load
     import xgboost  # noqa: F401
 
     features = Features.model_validate_json((folder / "events.json").read_text())

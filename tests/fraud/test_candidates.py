@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from ray_mlops.algorithms.ranking import average_precision
 from ray_mlops.fraud import candidates
 from ray_mlops.fraud.candidates import Lesson, thinned
-from ray_mlops.fraud.metrics import average_precision
 
 NAMES = ("far", "near", "noise", "empty")
 

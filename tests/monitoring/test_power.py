@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ray_mlops.fraud.metrics import average_precision, roc_auc
+from ray_mlops.algorithms.ranking import average_precision, roc_auc
 from ray_mlops.monitoring.power import Distribution, ordered_power, ranking_power, shaped_power
 
 labelled = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=4, max_size=80)

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ray_mlops.errors import DataError
-from ray_mlops.fraud.intervals import divide
+
+
+def divide(part: np.ndarray, whole: np.ndarray, *, empty: float = float("nan")) -> np.ndarray:
+    """Elementwise quotient; `empty` where the divisor is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(part), empty), where=np.asarray(whole) > 0)
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,6 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 def recall_at_fpr(labels: np.ndarray, scores: np.ndarray, limit: float = 0.01) -> float:
     """Share of positives caught by the lowest threshold whose false-positive rate is at most `limit`."""
     return float(ranking(labels, scores).recall_at_fpr(_ONCE, limit)[0])
-
-
-def value_recall(labels: np.ndarray, amounts: np.ndarray, alerts: np.ndarray) -> float:
-    """Share of the positives' money that lies in rows with an alert (bool); NaN without positives."""
-    stolen = np.asarray(amounts, dtype=np.float64) * (np.asarray(labels) > 0)
-    return float(divide(np.array([stolen[alerts].sum()]), np.array([stolen.sum()]))[0])
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+from ray_mlops.algorithms import ranking
 from ray_mlops.errors import DataError
-from ray_mlops.fraud import metrics
 from ray_mlops.fraud.intervals import day_draws
 
 DAYS = 4
@@ -52,7 +52,7 @@ def test_weighted_days_mean_repeated_rows(case: Case, seed: int) -> None:
     (draw,) = draws = day_draws(DAYS, 1, seed)
     labels, scores, _ = repeated(case, draw)
     assume(0 < labels.sum() < len(labels))
-    found = metrics.ranking(case.labels, case.scores, case.days, DAYS)
+    found = ranking.ranking(case.labels, case.scores, case.days, DAYS)
     assert found.average_precision(draws)[0] == pytest.approx(average_precision_score(labels, scores))
     assert found.roc_auc(draws)[0] == pytest.approx(roc_auc_score(labels, scores))
     for limit in (0.01, 0.2):
@@ -63,11 +63,11 @@ def test_weighted_days_mean_repeated_rows(case: Case, seed: int) -> None:
 @given(cases())
 def test_plain_functions_are_scikit_learn(case: Case) -> None:
     assume(0 < case.labels.sum() < len(case.labels))
-    assert metrics.average_precision(case.labels, case.scores) == pytest.approx(
+    assert ranking.average_precision(case.labels, case.scores) == pytest.approx(
         average_precision_score(case.labels, case.scores)
     )
-    assert metrics.roc_auc(case.labels, case.scores) == pytest.approx(roc_auc_score(case.labels, case.scores))
-    assert metrics.recall_at_fpr(case.labels, case.scores, 0.1) == pytest.approx(
+    assert ranking.roc_auc(case.labels, case.scores) == pytest.approx(roc_auc_score(case.labels, case.scores))
+    assert ranking.recall_at_fpr(case.labels, case.scores, 0.1) == pytest.approx(
         recall_at(case.labels, case.scores, 0.1)
     )
 
@@ -76,7 +76,7 @@ def test_plain_functions_are_scikit_learn(case: Case) -> None:
 @given(cases())
 def test_the_curve_holds_the_points_of_scikit_learn_at_scores_of_positives(case: Case) -> None:
     assume(case.labels.any())
-    found = metrics.precision_recall(case.labels, case.scores)
+    found = ranking.precision_recall(case.labels, case.scores)
     precision, recall, thresholds = precision_recall_curve(case.labels, case.scores)
     expected = {float(t): (p, r) for t, p, r in zip(thresholds, precision, recall, strict=False)}
     for threshold, p, r in zip(found.thresholds, found.precision, found.recall, strict=True):
@@ -87,29 +87,23 @@ def test_the_order_of_rows_does_not_matter() -> None:
     generator = np.random.default_rng(0)
     labels, scores = generator.random(500) < 0.1, generator.integers(0, 50, 500) / 50
     order = generator.permutation(500)
-    assert metrics.average_precision(labels, scores) == metrics.average_precision(labels[order], scores[order])
-    assert metrics.roc_auc(labels, scores) == metrics.roc_auc(labels[order], scores[order])
+    assert ranking.average_precision(labels, scores) == ranking.average_precision(labels[order], scores[order])
+    assert ranking.roc_auc(labels, scores) == ranking.roc_auc(labels[order], scores[order])
 
 
 def test_a_constant_score_has_the_prevalence_and_one_half() -> None:
     labels = np.arange(100) < 7
-    assert metrics.average_precision(labels, np.zeros(100)) == pytest.approx(0.07)
-    assert metrics.roc_auc(labels, np.zeros(100)) == pytest.approx(0.5)
+    assert ranking.average_precision(labels, np.zeros(100)) == pytest.approx(0.07)
+    assert ranking.roc_auc(labels, np.zeros(100)) == pytest.approx(0.5)
 
 
 def test_what_is_undefined_is_nan() -> None:
     nobody = np.zeros(5, dtype=bool)
-    assert math.isnan(metrics.average_precision(nobody, np.arange(5.0)))
-    assert math.isnan(metrics.roc_auc(nobody, np.arange(5.0)))
-    assert math.isnan(metrics.roc_auc(~nobody, np.arange(5.0)))
-    assert math.isnan(metrics.value_recall(nobody, np.ones(5), nobody))
+    assert math.isnan(ranking.average_precision(nobody, np.arange(5.0)))
+    assert math.isnan(ranking.roc_auc(nobody, np.arange(5.0)))
+    assert math.isnan(ranking.roc_auc(~nobody, np.arange(5.0)))
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(DataError, match="1 of 3 scores"):
-        metrics.ranking(np.array([0, 1, 0]), np.array([0.1, np.nan, 0.2]))
-
-
-def test_value_recall_weighs_by_amount() -> None:
-    labels, amounts = np.array([1, 1, 0]), np.array([90.0, 10.0, 500.0])
-    assert metrics.value_recall(labels, amounts, np.array([True, False, True])) == pytest.approx(0.9)
+        ranking.ranking(np.array([0, 1, 0]), np.array([0.1, np.nan, 0.2]))
