@@ -42,21 +42,22 @@ class Parts:
 
     def over(self, work: Work, run: Run, given: Given | None = None) -> Iterator[pa.Table]:
         """What `work` makes of each part, or of those that are `given` values, in no order; progress is told in rows."""
-        tasks, done = self._tasks({number: {} for number in range(len(self.paths))} if given is None else given), 0
+        tasks, done = self._tasks(given), 0
         for made in map(work, tasks) if self.in_process else _plan(work, tasks).iter_batches(**_WHOLE):
             done += made.num_rows
             run.progress(done, self.table.rows, "images")
             yield made
 
-    def rows(self, work: Work, given: Given) -> Any:
-        """What `work` makes of the parts that are `given` values, by number: rows for `tables.write_images`."""
+    def rows(self, work: Work, given: Given | None = None) -> Any:
+        """The same as rows for `tables.write_images`."""
         tasks = self._tasks(given)
-        return pa.concat_tables(map(work, tasks)) if self.in_process else _plan(work, tasks)
+        return map(work, tasks) if self.in_process else _plan(work, tasks)
 
-    def _tasks(self, given: Given) -> list[pa.Table]:
+    def _tasks(self, given: Given | None) -> list[pa.Table]:
+        chosen = {number: {} for number in range(len(self.paths))} if given is None else given
         return [
             pa.table({PART: [number], _PATH: [self.paths[number]], **{name: [value] for name, value in values.items()}})
-            for number, values in given.items()
+            for number, values in chosen.items()
         ]
 
 

@@ -8,7 +8,7 @@ pyiceberg catalog through `RAY_MLOPS_CATALOG`) only serialises writers.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ def write_arrow(
 
 
 def write_images(
-    rows: "ray.data.Dataset | pa.Table",
+    rows: "ray.data.Dataset | Iterator[pa.Table] | pa.Table",
     name: str,
     run: Run,
     *,
@@ -66,19 +66,23 @@ def write_images(
     sources: Mapping[str, str] | None = None,
     append: bool = False,
 ) -> ImageTable:
-    """Commit a table of images, a plan for Ray or rows in memory, as `write` and `write_arrow` do."""
-    here = isinstance(rows, pa.Table)
-    entries = write_part(rows, _folder(name, run)).to_pylist() if here else _write_parts(rows, name, run)
+    """Commit a table of images: a plan for Ray, or rows made in this process, a part after the other."""
+    found = iter([rows]) if isinstance(rows, pa.Table) else rows
+    entries = _write_parts(found, name, run)
     return ImageTable(**dict(commit(entries, name, run, sources=sources or {}, append=append)), data=data)
 
 
-def _write_parts(dataset: "ray.data.Dataset", name: str, run: Run) -> list[dict[str, Any]]:
+def _write_parts(rows: "ray.data.Dataset | Iterator[pa.Table]", name: str, run: Run) -> list[dict[str, Any]]:
     write = partial(write_part, folder=_folder(name, run))
-    entries, rows = [], 0
-    for entry in dataset.map_batches(write, batch_size=None, batch_format="pyarrow").iter_rows():
+    if isinstance(rows, Iterator):
+        written = (entry for part in rows for entry in write(part).to_pylist())
+    else:
+        written = rows.map_batches(write, batch_size=None, batch_format="pyarrow").iter_rows()
+    entries, count = [], 0
+    for entry in written:
         entries.append(entry)
-        rows += entry["rows"]
-        run.progress(rows, 0, "rows")
+        count += entry["rows"]
+        run.progress(count, 0, "rows")
     return entries
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 MEASURES = ("brightness", "contrast", "sharpness", "colour")
 _BINS = 30
 _DARK, _BRIGHT, _EMPTY = 0.05, 0.95, 0.02
@@ -17,7 +19,10 @@ def appraise(rows: pa.Table, labels: Sequence[str | None], classes: Sequence[str
     """The content of `profile.json` but for the labels in doubt; `rows` are `width`, `height`, `bytes` and the measures."""
     columns = {name: rows[name].to_numpy().astype(float) for name in ("width", "height", "bytes", *MEASURES)}
     columns["aspect"] = columns["width"] / np.maximum(columns["height"], 1)
-    where = {name: np.array([label == name for label in labels]) for name in classes}
+    places = (
+        pc.index_in(pa.array(labels, pa.string()), value_set=pa.array(classes, pa.string())).fill_null(-1).to_numpy()
+    )
+    where = {name: places == place for place, name in enumerate(classes)}
     return {
         "rows": rows.num_rows,
         "unlabelled": sum(label is None for label in labels),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torchvision.datasets import VisionDataset
 
 Part = Literal["train", "test"]
-_PIECE_IMAGES = 10_000
+_PIECE_IMAGES = 30_000  # each piece unpacks the archives for itself
 _ARCHIVES = (".gz", ".tgz", ".zip", ".tar", ".bz2", ".xz")
 
 
@@ -47,11 +47,12 @@ class TorchvisionSet(ImageSource):
 
     def parts(self) -> list[Piece]:
         """Some thousand images a piece."""
-        return [piece for part in self.include for piece in self._parts(part)]
+        with _opened(self, *self.include) as found:
+            counts = [len(one) for one in found]  # pyright: ignore[reportArgumentType]  every one of them has a length
+        named = zip(self.include, counts, strict=True)
+        return [piece for part, count in named for piece in self._parts(part, count)]
 
-    def _parts(self, part: Part) -> Iterator[Piece]:
-        with _opened(self, part) as found:
-            count = len(found)  # pyright: ignore[reportArgumentType]  every one of them has a length
+    def _parts(self, part: Part, count: int) -> Iterator[Piece]:
         for start in range(0, count, _PIECE_IMAGES):
             end = min(start + _PIECE_IMAGES, count)
             read = partial(_read_set, self, part, start, end)
@@ -59,7 +60,7 @@ class TorchvisionSet(ImageSource):
 
 
 def _read_set(source: TorchvisionSet, part: Part, start: int, end: int) -> Iterator[Sample]:
-    with _opened(source, part) as found:
+    with _opened(source, part) as (found,):
         names: Sequence[Any] = getattr(found, "classes", ())
         for number in range(start, end):
             image, target = found[number]
@@ -70,21 +71,22 @@ def _read_set(source: TorchvisionSet, part: Part, start: int, end: int) -> Itera
 
 
 @contextmanager
-def _opened(source: TorchvisionSet, part: Part) -> Iterator["VisionDataset"]:
-    """The data set, unpacked into a temporary folder where its files are still packed."""
+def _opened(source: TorchvisionSet, *parts: Part) -> Iterator[list["VisionDataset"]]:
+    """Parts of the data set, unpacked into a temporary folder where its files are still packed."""
     kind = _kind(source.name)
     with files.localised(source.path) as root, tempfile.TemporaryDirectory(prefix="ray-mlops-") as unpacked:
-        yield _made(kind, root, part) or _made_of_archives(kind, source, part, root=root, unpacked=unpacked)
+        found = _made(kind, root, parts)
+        if found is None:
+            _unpack(Path(root), Path(unpacked))
+            found = _made(kind, unpacked, parts)
+        if found is None:
+            raise _absent(source)
+        yield found
 
 
-def _made_of_archives(
-    kind: "type[VisionDataset]", source: TorchvisionSet, part: Part, *, root: str, unpacked: str
-) -> "VisionDataset":
-    _unpack(Path(root), Path(unpacked))
-    if found := _made(kind, unpacked, part):
-        return found
+def _absent(source: TorchvisionSet) -> DataError:
     where = f"{source.path.rstrip('/')}/{source.name}/raw/"
-    raise DataError(
+    return DataError(
         f"torchvision finds no {source.name} in {source.path}: put its original files, packed or not, where it looks "
         f"for them below that folder (MNIST and its kin: {where})."
     )
@@ -98,14 +100,15 @@ def _kind(name: str) -> "type[VisionDataset]":
     return getattr(datasets, name)
 
 
-def _made(kind: "type[VisionDataset]", root: str, part: Part) -> "VisionDataset | None":
-    """The data set; None where its code does not find its files."""
+def _made(kind: "type[VisionDataset]", root: str, parts: Sequence[Part]) -> "list[VisionDataset] | None":
+    """Parts of the data set; None where its code does not find its files."""
     taken = inspect.signature(kind).parameters
-    chosen: dict[str, Any] = (
-        {"train": part == "train"} if "train" in taken else {"split": part} if "split" in taken else {}
-    )
+
+    def chosen(part: Part) -> dict[str, Any]:
+        return {"train": part == "train"} if "train" in taken else {"split": part} if "split" in taken else {}
+
     try:
-        return kind(root, **chosen)
+        return [kind(root, **chosen(part)) for part in parts]
     except RuntimeError as error:
         if "not found" in str(error):
             return None

@@ -4,6 +4,7 @@ The picture is the one a person would see: turned as its EXIF orientation says, 
 frame of an animation, the upper eight of sixteen bits. Only the formats in `FORMATS` are ever parsed.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
 from typing import Literal, NamedTuple, get_args
@@ -59,16 +60,28 @@ def probe(data: bytes) -> Header:
         return Header(_format(image), image.width, image.height, image.mode)
 
 
-def decode(data: bytes, mode: Mode = "RGB", *, maximum_pixels: int = MAXIMUM_PIXELS) -> np.ndarray:
+def decode(
+    data: bytes,
+    mode: Mode = "RGB",
+    *,
+    maximum_pixels: int = MAXIMUM_PIXELS,
+    formats: Sequence[Format] = FORMATS,
+    minimum_side: int = 1,
+) -> np.ndarray:
     """The upright picture, uint8 `(height, width, 3)` or `(height, width, 1)`.
 
-    Raises `Undecodable` for what is empty, not a picture, truncated, corrupt, larger than `maximum_pixels` (found
-    before any pixel is decoded), or in a mode with no eight-bit form.
+    Raises `Undecodable` for what is empty, not a picture, truncated, corrupt, in none of the `formats`, smaller than
+    `minimum_side` or larger than `maximum_pixels` (all found before any pixel is decoded), or in a mode with no
+    eight-bit form.
     """
     plain = _plain_jpeg(data, mode, maximum_pixels)
     if plain is not None:
         return plain
     with _opened(data) as image:
+        if _format(image) not in formats:
+            raise Undecodable(f"format {_format(image)} is not declared")
+        if min(image.size) < minimum_side:
+            raise Undecodable(f"too small, a side is below {minimum_side} pixels")
         if image.width * image.height > maximum_pixels:
             raise Undecodable(f"too many pixels: {image.width} x {image.height}, the limit is {maximum_pixels:,}")
         if image.mode not in _CONVERTIBLE:

@@ -13,6 +13,7 @@ from ray_mlops.vision.split import Split
 from ray_mlops.vision.transform import Transform
 
 TARGET, SPLIT = "target", "split"
+_SHARES = 4  # of a thread: files differ in size
 Stored = Literal["pixels", "bytes"]
 _MOST_PIXELS = 64 * 64  # beyond, files are so much smaller than pixels that decoding again costs less than reading
 
@@ -21,13 +22,13 @@ class ImageFeaturesConfig(Frozen):
     """The transform, the split, and what the feature table holds.
 
     `stored` `pixels` decodes every image once; `bytes` keeps the files and decodes them whenever they are read; `auto`
-    takes pixels up to 64 x 64. Up to `in_process_rows` images are read in this process, more of them on Ray.
+    takes pixels up to 64 x 64. Up to `in_process_rows` images, where they are small, are read in this process.
     """
 
     transform: Transform = Transform(size=(32, 32))
     split: Split = Split()
     stored: Literal["auto", "pixels", "bytes"] = "auto"
-    in_process_rows: int = Field(default=20_000, ge=0)
+    in_process_rows: int = Field(default=100_000, ge=0)
 
     @property
     def keeps(self) -> Stored:
@@ -42,16 +43,14 @@ def read_all(files: Sequence[bytes], transform: Transform, threads: int = 1) -> 
     """Transform many files: uint8 `(files, height, width, channels)`; raises `Undecodable` for the first that is none."""
     made = np.empty((len(files), *transform.shape), np.uint8)
 
-    def read(places: range) -> None:
-        for place in places:
+    def read(start: int) -> None:
+        for place in range(start, min(start + share, len(files))):
             made[place] = transform.read(files[place])
 
-    if threads == 1:
-        read(range(len(files)))
-        return made
+    # Threads that take one small picture at a time would mostly wait for one another.
+    share = max(1, -(-len(files) // (_SHARES * threads)))
     with ThreadPoolExecutor(threads) as pool:  # decoders let other threads run
-        share = -(-len(files) // threads) or 1
-        list(pool.map(read, (range(len(files))[start : start + share] for start in range(0, len(files), share))))
+        list(pool.map(read, range(0, len(files), share)))
     return made
 
 

@@ -17,7 +17,7 @@ from ray_mlops.errors import DataError
 from ray_mlops.platform import files
 from ray_mlops.platform.digest_index import folder_digest
 from ray_mlops.platform.inputs import InputFile, digests, expand
-from ray_mlops.vision.sources import FILE_COST, PIECE_BYTES, SUFFIXES, ImageSource, Piece, Sample
+from ray_mlops.vision.sources import FILE_COST, OBJECT_COST, PIECE_BYTES, SUFFIXES, ImageSource, Piece, Sample
 
 _READERS = 16
 
@@ -176,7 +176,7 @@ def _pieces(place: str, members: Sequence[Member], sizes: Sequence[int]) -> Iter
     """Neighbouring files together until a piece is worth a task."""
     start = cost = 0
     for end, size in enumerate(sizes, start=1):
-        cost += size + FILE_COST
+        cost += size + (OBJECT_COST if files.is_remote(place) else FILE_COST)
         if cost >= PIECE_BYTES or end == len(sizes):
             yield Piece(place, cost, partial(_read, place, tuple(members[start:end])))
             start, cost = end, 0

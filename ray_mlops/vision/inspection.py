@@ -1,66 +1,62 @@
 """A raw image held against the declared schema: why it cannot be used, or what is needed to find its twins."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from ray_mlops.contract import ImageSchema
-from ray_mlops.vision.decoding import Undecodable, decode, probe
+from ray_mlops.vision.decoding import Undecodable, decode
 from ray_mlops.vision.perceptual_hash import perceptual_hashes, reduced
+from ray_mlops.vision.stacks import in_shares, stacked
 from ray_mlops.vision.twins import SKETCH_SIDE, sketch
+
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 REASON, LOOK, SKETCH = "reason", "phash", "sketch"
 MISSING, DUPLICATE, CONFLICT = "missing", "duplicate", "conflicting duplicate"
 
 
-class Seen(NamedTuple):
-    """One image: the `reason` why it is unusable, or its reduced forms."""
-
-    reason: str | None
-    small: np.ndarray | None = None
-    sketch: np.ndarray | None = None
-
-
 def inspect(rows: pa.Table, schema: ImageSchema, threads: int = 1) -> pa.Table:
     """For each row of the raw table the key, label, hash, `reason` (null: legal), `phash` and `sketch`."""
-    pairs = list(zip(rows[schema.image].to_pylist(), rows[schema.label].to_pylist(), strict=True))
-    with ThreadPoolExecutor(threads) as pool:  # decoders let other threads run
-        seen = list(pool.map(lambda pair: look(pair[0], pair[1], schema), pairs))
-    legal = [one.reason is None for one in seen]
-    smalls = [one.small for one in seen if one.small is not None]
-    looks = np.zeros(len(seen), np.int64)
-    looks[legal] = perceptual_hashes(np.stack(smalls)) if smalls else ()
-    return pa.table(
-        {
-            schema.key: rows[schema.key],
-            schema.label: rows[schema.label],
-            "hash": rows["hash"],
-            REASON: pa.array([one.reason for one in seen], pa.string()),
-            LOOK: pa.array(looks, mask=~np.array(legal, bool)),
-            SKETCH: pa.array([None if one.sketch is None else one.sketch.tobytes() for one in seen], pa.binary()),
-        }
-    )
+    images, labels = rows[schema.image].to_pylist(), rows[schema.label].to_pylist()
+    sizes = pc.multiply(rows["width"], rows["height"]).to_pylist()
+    found = in_shares(sizes, lambda share: _inspected(images[share], labels[share], schema), threads)
+    kept = {name: rows[name] for name in (schema.key, schema.label, "hash")}
+    return pa.table({**kept, **dict(zip((REASON, LOOK, SKETCH), pa.concat_tables(found).columns, strict=True))})
 
 
-def look(image: bytes | None, label: str | None, schema: ImageSchema) -> Seen:
-    """Decode one image and say what it is."""
+def _inspected(images: Sequence[bytes | None], labels: Sequence[str | None], schema: ImageSchema) -> pa.Table:
+    seen = [look(image, label, schema) for image, label in zip(images, labels, strict=True)]
+    reasons = [one if isinstance(one, str) else None for one in seen]
+    legal = np.flatnonzero([reason is None for reason in reasons])
+    looks, drawn = np.zeros(len(seen), np.int64), np.full(len(seen), None, object)
+    for places, pixels in stacked([one for one in seen if not isinstance(one, str)]):
+        looks[legal[places]] = perceptual_hashes(reduced(pixels))
+        drawn[legal[places]] = [row.tobytes() for row in sketch(pixels)]
+    given = pa.array(looks, mask=np.array([reason is not None for reason in reasons], bool))
+    return pa.table({REASON: pa.array(reasons, pa.string()), LOOK: given, SKETCH: pa.array(drawn, pa.binary())})
+
+
+def look(image: bytes | None, label: str | None, schema: ImageSchema) -> np.ndarray | str:
+    """The pixels of one image, or the reason why it is unusable."""
     if image is None:
-        return Seen("image: missing, there was no such file")
+        return "image: missing, there was no such file"
     try:
-        header = probe(image)
-        if header.format not in schema.formats:
-            return Seen(f"image: format {header.format} is not declared")
-        if min(header.width, header.height) < schema.minimum_side:
-            return Seen(f"image: too small, a side is below {schema.minimum_side} pixels")
-        pixels = decode(image, schema.mode, maximum_pixels=schema.maximum_pixels)
+        pixels = decode(
+            image,
+            schema.mode,
+            maximum_pixels=schema.maximum_pixels,
+            formats=schema.formats,
+            minimum_side=schema.minimum_side,
+        )
     except Undecodable as error:
-        return Seen(f"image: {error.reason}")
+        return f"image: {error.reason}"
     if label is not None and schema.classes and label not in schema.classes:
-        return Seen(f"label: {label!r} is not a declared class")
-    return Seen(None, reduced(pixels), sketch(pixels))
+        return f"label: {label!r} is not a declared class"
+    return pixels
 
 
 def sketches(column: pa.ChunkedArray, schema: ImageSchema) -> np.ndarray:

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from ray_mlops.vision import stacks
+
 BITS = 64
 _SIDE = 32
 _LOW = 12  # frequencies looked at along each side
@@ -22,9 +24,8 @@ _ORDER = sorted(range(_LOW * _LOW), key=lambda at: (at // _LOW + at % _LOW, at))
 
 
 def reduced(pixels: np.ndarray) -> np.ndarray:
-    """A picture `(height, width, channels)` uint8 as the small grey one that is hashed, `(32, 32)` uint8."""
-    picture = Image.fromarray(pixels[:, :, 0]) if pixels.shape[2] == 1 else Image.fromarray(pixels).convert("L")
-    return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+    """Pictures `(rows, height, width, channels)` uint8 as the small grey ones that are hashed, `(rows, 32, 32)` uint8."""
+    return stacks.resized(stacks.grey(pixels), (_SIDE, _SIDE), Image.Resampling.BILINEAR)[..., 0]
 
 
 def perceptual_hashes(small: np.ndarray) -> np.ndarray:

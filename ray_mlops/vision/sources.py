@@ -16,8 +16,9 @@ from pydantic import field_validator
 from ray_mlops.contract import Frozen
 from ray_mlops.vision.decoding import Header, Undecodable, probe
 
-FILE_COST = 4 << 10
-"""What opening a file costs, in bytes that could be read in that time: small files fill a task by their number."""
+FILE_COST, OBJECT_COST = 4 << 10, 64 << 10
+"""What opening a file, or an object of a store, costs, in bytes that could be read in that time: small ones fill a task by
+their number."""
 PIECE_BYTES = 16 << 20
 SUFFIXES = tuple(
     suffix

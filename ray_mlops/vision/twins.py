@@ -5,15 +5,17 @@ reduced to 8 x 8, agree too: hashes alone would unite different pictures of one 
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from ray_mlops.vision import stacks
 from ray_mlops.vision.perceptual_hash import BITS, distances
 
 SKETCH_SIDE = 8
+_PAIRS_AT_ONCE = 1 << 18
 _RELATIVE, _LEAST, _LIGHT = 0.1, 1.0, 24.0
 """How far sketches of one picture lie apart: in shares of their contrast, at least in levels; and in mean level."""
 
@@ -28,9 +30,8 @@ class Twins(NamedTuple):
 
 
 def sketch(pixels: np.ndarray) -> np.ndarray:
-    """A picture `(height, width, channels)` uint8 reduced to `(8, 8, channels)`, as flat bytes."""
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return np.asarray(picture.resize((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BOX)).reshape(-1)
+    """Pictures `(rows, height, width, channels)` uint8 reduced to `(8, 8, channels)`, each flat: `(rows, values)`."""
+    return stacks.resized(pixels, (SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BOX).reshape(len(pixels), -1)
 
 
 def find(files: np.ndarray, looks: np.ndarray, sketches: np.ndarray, *, bits: int) -> Twins:
@@ -70,7 +71,7 @@ def listed(cluster: np.ndarray, keys: np.ndarray, labels: np.ndarray) -> list[di
 def near_pairs(looks: np.ndarray, bits: int) -> Iterator[np.ndarray]:
     """Pairs of places `(pairs, 2)` of hashes that differ in at most `bits`; one may come more than once.
 
-    Of `bits + 1` bands at least one agrees between such hashes, so that only within equal bands is compared. Equal
+    Of `bits + 2` bands at least two agree between such hashes, so that only within two equal bands is compared. Equal
     hashes are paired in a chain: that is enough to hold them together.
     """
     _, first, which = np.unique(looks, return_index=True, return_inverse=True)
@@ -78,11 +79,24 @@ def near_pairs(looks: np.ndarray, bits: int) -> Iterator[np.ndarray]:
     same = which[order[1:]] == which[order[:-1]]
     yield np.stack([order[:-1][same], order[1:][same]], axis=1)
     distinct = looks[first].view(np.uint64)
-    edges = np.linspace(0, BITS, bits + 2).astype(int)
-    for low, high in pairwise(edges.tolist()):
-        band = (distinct >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        for pairs in _within(band):
+    edges = np.linspace(0, BITS, bits + 3).astype(int)
+    masks = [np.uint64((1 << high) - (1 << low)) for low, high in pairwise(edges.tolist())]
+    for one, other in combinations(masks, 2):
+        for pairs in _together(_within(distinct & (one | other))):
             yield first[pairs[distances(distinct[pairs[:, 0]], distinct[pairs[:, 1]]) <= bits]]
+
+
+def _together(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same pairs, as many in one array as are worth looking at."""
+    some, count = [], 0
+    for part in parts:
+        some.append(part)
+        count += len(part)
+        if count >= _PAIRS_AT_ONCE:
+            yield np.concatenate(some)
+            some, count = [], 0
+    if some:
+        yield np.concatenate(some)
 
 
 def _within(band: np.ndarray) -> Iterator[np.ndarray]:

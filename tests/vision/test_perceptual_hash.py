@@ -12,7 +12,7 @@ from tests.vision.pictures import encoded, scene
 
 
 def hashes(*pictures: np.ndarray) -> np.ndarray:
-    return perceptual_hashes(np.stack([reduced(pixels) for pixels in pictures]))
+    return perceptual_hashes(np.concatenate([reduced(pixels[None]) for pixels in pictures]))
 
 
 def recompressed(pixels: np.ndarray) -> np.ndarray:

@@ -15,9 +15,9 @@ GREY = np.full((4, 192), 100, np.uint8)
 
 
 def found(pictures: list[np.ndarray], files: list[str] | None = None, bits: int = 4) -> Twins:
-    looks = perceptual_hashes(np.stack([reduced(pixels) for pixels in pictures]))
+    looks = perceptual_hashes(np.concatenate([reduced(pixels[None]) for pixels in pictures]))
     names = np.array(files or [str(number) for number in range(len(pictures))])
-    return twins.find(names, looks, np.stack([sketch(pixels) for pixels in pictures]), bits=bits)
+    return twins.find(names, looks, np.concatenate([sketch(pixels[None]) for pixels in pictures]), bits=bits)
 
 
 def test_recompressed_and_equal_files_are_one_cluster() -> None:

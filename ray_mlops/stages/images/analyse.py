@@ -26,6 +26,7 @@ from ray_mlops.vision.label_noise import doubts, torn
 from ray_mlops.vision.pictures import thumbnail
 from ray_mlops.vision.quality import quality
 from ray_mlops.vision.split import units
+from ray_mlops.vision.stacks import in_shares, stacked
 from ray_mlops.vision.transform import Transform
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
@@ -47,7 +48,7 @@ class AnalyseConfig(Frozen):
     sheet: int = Field(default=9, ge=1)
     shown_classes: int = Field(default=30, ge=1)
     shown: int = Field(default=16, ge=1)
-    in_process_rows: int = Field(default=20_000, ge=0)
+    in_process_rows: int = Field(default=100_000, ge=0)
 
 
 def run(config: AnalyseConfig, run: Run, *, table: CleanImages) -> ImageProfile:
@@ -90,28 +91,25 @@ def _sampled(table: CleanImages, most: int, seed: int) -> pa.Array:
 
 def measure(task: pa.Table, *, data: ImageSchema, wanted: pa.Array, threads: int) -> pa.Table:
     """A row an image: key, label, ties, size, measures, the part it lies in, and of the `wanted` ones small pixels."""
-    from concurrent.futures import ThreadPoolExecutor
-
     rows = load(task)
-    small = Transform(size=(_SMALL, _SMALL), mode=data.mode)
-    chosen = pc.is_in(rows[data.key], value_set=wanted).to_pylist()
-
-    def look(image: bytes, keep: bool) -> tuple[Any, ...]:
-        pixels = decode(image, data.mode, maximum_pixels=data.maximum_pixels)
-        return (*quality(pixels), len(image), small.apply(pixels).tobytes() if keep else None)
-
-    with ThreadPoolExecutor(threads) as pool:
-        seen = list(pool.map(look, rows[data.image].to_pylist(), chosen))
-    columns = list(zip(*seen, strict=True)) or [()] * (len(MEASURES) + 2)
-    types = (*[pa.float64()] * len(MEASURES), pa.int64(), pa.binary())
-    made = {
-        name: pa.array(*pair)
-        for name, pair in zip((*MEASURES, "bytes", "small"), zip(columns, types, strict=True), strict=True)
-    }
+    images, chosen = rows[data.image].to_pylist(), pc.is_in(rows[data.key], value_set=wanted).to_pylist()
+    sizes = pc.multiply(rows["width"], rows["height"]).to_pylist()
+    made = pa.concat_tables(in_shares(sizes, lambda share: _measured(images[share], chosen[share], data), threads))
     kept = rows.select([data.key, data.label, data.group, TWINS, "width", "height"])
-    return pa.table(
-        {**dict(zip(kept.column_names, kept.columns, strict=True)), **made, PART: [task[PART][0].as_py()] * len(seen)}
-    )
+    number = pa.array(np.full(rows.num_rows, task[PART][0].as_py()))
+    columns = {name: table[name] for table in (kept, made) for name in table.column_names}
+    return pa.table({**columns, "bytes": pc.binary_length(rows[data.image]).cast(pa.int64()), PART: number})
+
+
+def _measured(images: Sequence[bytes], chosen: Sequence[bool], data: ImageSchema) -> pa.Table:
+    """The measures of some images, and small pixels of the chosen ones."""
+    pictures = [decode(image, data.mode, maximum_pixels=data.maximum_pixels) for image in images]
+    small = Transform(size=(_SMALL, _SMALL), mode=data.mode)
+    found = np.empty((len(MEASURES), len(images)))
+    for places, pixels in stacked(pictures):
+        found[:, places] = quality(pixels)
+    kept = [small.apply(picture).tobytes() if keep else None for picture, keep in zip(pictures, chosen, strict=True)]
+    return pa.table({**dict(zip(MEASURES, found, strict=True)), "small": pa.array(kept, pa.binary())})
 
 
 def _doubtful(

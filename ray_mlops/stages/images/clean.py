@@ -41,7 +41,7 @@ class CleanConfig(Frozen):
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     twin_bits: int = Field(default=4, ge=0, le=10)
     samples: int = Field(default=5, ge=0)
-    in_process_rows: int = Field(default=20_000, ge=0)
+    in_process_rows: int = Field(default=100_000, ge=0)
 
 
 class _Judged(NamedTuple):

@@ -38,7 +38,7 @@ class DecideConfig(Frozen):
     bar: Bar = Bar()
     max_images: int = Field(default=10_000, ge=100)
     bootstrap: int = Field(default=300, ge=20)
-    in_process_rows: int = Field(default=20_000, ge=0)
+    in_process_rows: int = Field(default=100_000, ge=0)
 
 
 def run(

@@ -16,6 +16,7 @@ import pyarrow.compute
 from ray_mlops.contract import ImageFeatures, ImageTable, Run
 from ray_mlops.errors import ConfigError, DataError
 from ray_mlops.platform import files, tables
+from ray_mlops.platform.table_parts import Parts, load
 from ray_mlops.vision.features import SPLIT, TARGET, ImageFeaturesConfig, packed, read_all
 from ray_mlops.vision.labelled import Labelled
 from ray_mlops.vision.split import OUT, PARTS
@@ -89,8 +90,10 @@ def _write(config: ImageFeaturesConfig, run: Run, table: ImageTable, plan: pa.Ta
     name = f"{table.name.rpartition('.')[0] or run.recipe}.features"
     data, sources = table.data, {table.name: table.snapshot}
     columns = [data.key, data.image]
-    if table.rows <= config.in_process_rows:
-        made = _finish(tables.load(table, columns), config=config, plan=plan, data=(data.key, data.image))
+    parts = Parts.of(table, config.in_process_rows)
+    if parts.in_process:
+        finish = partial(_finish, config=config, plan=plan, data=(data.key, data.image))
+        made = parts.rows(lambda task: finish(load(task, columns)))
         return tables.write_images(made, name, run, data=data, sources=sources)
     import ray
 

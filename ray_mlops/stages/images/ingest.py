@@ -22,7 +22,7 @@ from ray_mlops.vision.shards import ImageParquet, TarShards
 from ray_mlops.vision.sources import PIECE_BYTES, Piece, Sample, rows
 
 INGEST_REPORT = "ingest.json"
-_HERE_BYTES = 32 << 20
+_HERE_BYTES = 512 << 20
 """Less than this is read in this process: it takes less time than a task needs to start."""
 _BLOCK_BYTES = 16 << 20
 _ROW_BYTES = 256
@@ -58,7 +58,7 @@ def run(config: IngestConfig, run: Run) -> ImageTable:
     tasks, folder = _packed(pieces), files.join(run.uri, "read")
     read = partial(_read, schema=config.data, folder=folder)
     found = (
-        pa.concat_tables(table for task in tasks for table in read(task))
+        (table for task in tasks for table in read(task))
         if sum(piece.size for piece in pieces) <= _HERE_BYTES
         else _on_cluster(tasks).map_batches(read, batch_size=None, batch_format="pyarrow")
     )
