@@ -4,6 +4,7 @@ All that is random in a step depends on (seed, epoch, step, rank) alone, so a fi
 what the undisturbed one would have done. Figures leave the device once in a number of steps.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,8 +144,7 @@ class ImageFit:
             low, high = (float(value) for value in images.aminmax())
             self._debugger.inputs(-most(-low, self._worker), most(high, self._worker))
         seed = self._seed(step)
-        torch.manual_seed(seed)
-        self._generator.manual_seed(seed)
+        self._seed_all(seed)
         state.pace(config.learning_rate * one_cycle(self._done(step / self._steps), config.warm_up))
         loss = self._training_loss(images, labels)
         self._losses.append(loss.detach())
@@ -152,6 +152,16 @@ class ImageFit:
         gradient = state.gradient() if looking else None
         state.advance(state.epoch * self._steps + step)
         return gradient
+
+    def _seed_all(self, seed: int) -> None:
+        """Fix what a step draws: by its own generator, and by torch's, which layers such as dropout use.
+
+        `torch.manual_seed` does more, and where CUDA is not in use it stores a traceback with every call, for ever.
+        """
+        self._generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if self._generator.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
 
     def _done(self, share: float) -> float:
         return (self._state.epoch + min(share, 1.0)) / self._config.epochs
@@ -182,7 +192,10 @@ class ImageFit:
         evidence = torch.stack([losses.sum(), losses.new_tensor(len(losses))])
         loss, steps = total(evidence, self._worker)
         if gradient is not None:
-            self._debugger.step(loss / steps, gradient=float(gradient), weights=self._state.length())
+            length = float(gradient)
+            # A gradient too large for fp16 is none yet: the scaler leaves the step out and takes a smaller factor.
+            if math.isfinite(length) or not self._state.scaler.is_enabled():
+                self._debugger.step(loss / steps, gradient=length, weights=self._state.length())
         return np.array([loss, steps])
 
     def _perhaps_keep(self, share: float) -> None:
