@@ -168,7 +168,8 @@ def parts(data: Data) -> tuple[ArrayPart, ArrayPart]:
 
 def test_a_network_of_torchvision_takes_grey_pictures_of_any_size() -> None:
     data = examination_images(rows=30)
-    algorithm = ImageClassifier(network="squeezenet1_1", epochs=1, batch_size=16, debug=DebugRules(stalled=None))
+    rules = DebugRules(stalled=None)
+    algorithm = ImageClassifier(network="squeezenet1_1", epochs=1, batch_size=16, learning_rate=0.01, debug=rules)
     tall = Data(*(ArrayPart(np.tile(p.features, (1, 3, 3, 1)), p.labels) for p in parts(data)), names=data.names)
     model = algorithm.fit(tall, LocalWorker())
     assert model.predict(tall.validation.arrays()[0]).shape == (10, 3)
