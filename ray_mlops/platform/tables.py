@@ -271,6 +271,13 @@ def load(table: Snapshot, columns: list[str] | None = None, filter: pads.Express
     return data.to_table(columns=columns or list(table.columns), filter=filter)
 
 
+def load_parts(table: Snapshot, columns: list[str], filter: pads.Expression) -> Iterator[pa.Table]:
+    """The same, a file after the other."""
+    for path in paths(table):
+        filesystem, place = files.filesystem(path)
+        yield pads.dataset(place, format="parquet", filesystem=filesystem).to_table(columns=columns, filter=filter)
+
+
 def read(table: Snapshot, columns: list[str] | None = None) -> "ray.data.Dataset":
     """The rows of a snapshot as a Ray data set: one task a part, reading `columns` of it."""
     import ray.data
