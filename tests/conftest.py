@@ -1,5 +1,6 @@
-"""One Ray and one Redis per test session, started and stopped here, with their own ports and folders."""
+"""One Ray, one Redis and one S3 per test session, started and stopped here, with their own ports and folders."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,23 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
         runtime.disconnect()
         runtime.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[dict[str, str]]:
+    """An S3 server on a free port of its own: the environment of a process that uses it. Buckets are for tests to make."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield {
+        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    server.stop()
 
 
 @pytest.fixture(scope="session")

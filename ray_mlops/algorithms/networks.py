@@ -125,22 +125,27 @@ def load_weights(network: nn.Module, path: str) -> None:
     missing = [name for name in own if name not in fitting and not name.startswith(f"{head}.")]
     if missing:
         raise ConfigError(
-            f"the weights in {path} do not fit the network: {_named(missing)} is missing or of other shape"
+            f"the weights in {path} do not fit the network: {_named(missing)} is missing or of other shape; the file holds "
+            f"{_named(list(given)) or 'nothing'}. Give the weights of this network, or set algorithm.network to theirs."
         )
     network.load_state_dict({**own, **fitting})
 
 
 def _named(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more" if names else ""
 
 
 def _read_weights(path: str) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise ConfigError(f"there is no file of weights {path}: give a local .safetensors or .pth file")
     if path.endswith(".safetensors"):
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ConfigError(f"{path} is no readable file of weights: {error}. Copy it again.") from error
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

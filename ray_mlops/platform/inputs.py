@@ -74,7 +74,8 @@ def _matching(filesystem: fs.FileSystem, path: str, suffixes: Sequence[str], lab
     chosen = [info for info in below if info.base_name.endswith(tuple(suffixes))]
     if not chosen:
         seen = f"only {', '.join(info.base_name for info in below[:5])}" if below else "it is empty"
-        raise DataError(f"folder {label} holds no file ending in {', '.join(suffixes)}: {seen}. Name files or a glob.")
+        endings = ", ".join(dict.fromkeys(suffix.lower() for suffix in suffixes))
+        raise DataError(f"folder {label} holds no file ending in {endings}: {seen}. Correct the path, or its content.")
     return chosen
 
 

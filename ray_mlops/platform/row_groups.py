@@ -1,14 +1,12 @@
 """Parquet files by row group: the footer tells what is there, each row group is read on its own."""
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_mlops.errors import DataError, StorageError
+from ray_mlops.errors import DataError
+from ray_mlops.platform import files
 from ray_mlops.platform.inputs import InputFile
 from ray_mlops.platform.lines import Lines
 
@@ -35,18 +33,11 @@ def read(file: InputFile, columns: Sequence[str] | None, group: int) -> Iterator
         raise _unreadable(file, error) from error
 
 
-def write(table: pa.Table, path: str) -> None:
-    """Write a local file, visible either whole or not at all; raises `StorageError`."""
-    place = Path(path).absolute()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary)
-        temporary.replace(place)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+def write(table: pa.Table, uri: str) -> None:
+    """Write a file, local or on `s3://`, visible either whole or not at all; raises `StorageError`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    files.write_bytes(files.absolute(uri), sink.getvalue().to_pybytes())
 
 
 def _unreadable(file: InputFile, error: Exception) -> DataError:

@@ -191,7 +191,9 @@ def _open(name: str, run: Run, schema: pa.Schema) -> "IcebergTable":
     catalog.create_namespace_if_not_exists(namespace or "default")
     try:
         table = catalog.load_table(name)
-    except NoSuchTableError:
+    except (NoSuchTableError, FileNotFoundError) as error:
+        if isinstance(error, FileNotFoundError):  # somebody emptied the bucket, and the catalog lies elsewhere
+            catalog.drop_table(name)
         location = files.join(run.root, "tables", *name.split("."))
         # Concurrent writers retry rather than fail: four attempts, the default, are too few for six writers.
         properties = {"commit.retry.num-retries": "20", "write.metadata.previous-versions-max": "1000"}
@@ -240,9 +242,11 @@ def _catalog(root: str) -> "Catalog":
 
 
 def _endpoint() -> dict[str, str]:
-    """The S3-compatible server of the standard variable, which pyiceberg does not read by itself."""
+    """The S3-compatible server of the standard variable, which pyiceberg does not read by itself, and its region, which
+    only Amazon's own servers tell."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {"s3.endpoint": endpoint} if endpoint else {}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return {"s3.endpoint": endpoint, "s3.region": region} if endpoint else {}
 
 
 def paths(table: Snapshot) -> list[str]:
@@ -265,6 +269,13 @@ def load(table: Snapshot, columns: list[str] | None = None, filter: pads.Express
     local = [files.filesystem(path)[1] for path in found]
     data = pads.dataset(local, format="parquet", filesystem=filesystem)
     return data.to_table(columns=columns or list(table.columns), filter=filter)
+
+
+def load_parts(table: Snapshot, columns: list[str], filter: pads.Expression) -> Iterator[pa.Table]:
+    """The same, a file after the other."""
+    for path in paths(table):
+        filesystem, place = files.filesystem(path)
+        yield pads.dataset(place, format="parquet", filesystem=filesystem).to_table(columns=columns, filter=filter)
 
 
 def read(table: Snapshot, columns: list[str] | None = None) -> "ray.data.Dataset":

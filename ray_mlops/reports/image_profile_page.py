@@ -1,7 +1,6 @@
 """The page of `analyse` for images: what they look like, which stand out, and whose label is in doubt."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from ray_mlops.reports import charts
@@ -30,7 +29,7 @@ def image_profile_page(
 ) -> Page:
     """A page from the findings of `ray_mlops.vision.appraisal`; `rows` are the `keys` and `labels` of all images,
     `pictures` PNGs of the `chosen` ones."""
-    labels, names = rows["labels"], [PurePosixPath(key or "").name for key in rows["keys"]]
+    labels, names = rows["labels"], [(key or "").rpartition("/")[2] for key in rows["keys"]]
     sections = (
         Section("Overview", tuple(_overview(found))),
         Section("Classes", tuple(_classes(found))),

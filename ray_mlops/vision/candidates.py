@@ -1,5 +1,6 @@
 """Ways to name the class of an image, from none at all to a small network: what `decide` holds against one another."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ _AT_ONCE = 256
 _SMALL_SIDE = 16  # up to here two widths see the whole picture
 _WIDTHS, _SMALL_WIDTHS = (16, 32, 64, 96), (16, 32)
 _IMAGES_SEEN, _SMALL_SEEN, _EPOCHS = 40_000, 7_000, (3, 12)
+_THREADS = 4  # beyond, so small a network is not faster
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def _network(earlier: Material, later: Material, classes: int, seed: int) -> np.
         validation=ArrayPart(earlier.pixels[first], earlier.labels[first]),
         names=tuple(map(str, range(classes))),
     )
-    return algorithm.fit(data, LocalWorker(seed=seed)).predict(later.pixels).argmax(axis=1)
+    worker = LocalWorker(seed=seed, threads=min(_THREADS, os.cpu_count() or 1))
+    return algorithm.fit(data, worker).predict(later.pixels).argmax(axis=1)
 
 
 SIMPLE: Mapping[str, Candidate] = {

@@ -1,5 +1,6 @@
 """Well-known data sets by name: torchvision's, read by its own code from files that are there, and scikit-learn's digits."""
 
+import difflib
 import hashlib
 import inspect
 import tempfile
@@ -73,12 +74,11 @@ def _read_set(source: TorchvisionSet, part: Part, start: int, end: int) -> Itera
 @contextmanager
 def _opened(source: TorchvisionSet, *parts: Part) -> Iterator[list["VisionDataset"]]:
     """Parts of the data set, unpacked into a temporary folder where its files are still packed."""
-    kind = _kind(source.name)
     with files.localised(source.path) as root, tempfile.TemporaryDirectory(prefix="ray-mlops-") as unpacked:
-        found = _made(kind, root, parts)
+        found = _made(source, root, parts)
         if found is None:
             _unpack(Path(root), Path(unpacked))
-            found = _made(kind, unpacked, parts)
+            found = _made(source, unpacked, parts)
         if found is None:
             raise _absent(source)
         yield found
@@ -96,12 +96,15 @@ def _kind(name: str) -> "type[VisionDataset]":
     from torchvision import datasets
 
     if name not in datasets.__all__:
-        raise ConfigError(f"torchvision has no data set {name!r}; it has: {', '.join(sorted(datasets.__all__))}")
+        near = difflib.get_close_matches(name, datasets.__all__)
+        told = f"did you mean {' or '.join(near)}?" if near else f"it has: {', '.join(sorted(datasets.__all__))}"
+        raise ConfigError(f"ingest.sources: torchvision has no data set {name!r}; {told}")
     return getattr(datasets, name)
 
 
-def _made(kind: "type[VisionDataset]", root: str, parts: Sequence[Part]) -> "list[VisionDataset] | None":
+def _made(source: TorchvisionSet, root: str, parts: Sequence[Part]) -> "list[VisionDataset] | None":
     """Parts of the data set; None where its code does not find its files."""
+    kind = _kind(source.name)
     taken = inspect.signature(kind).parameters
 
     def chosen(part: Part) -> dict[str, Any]:
@@ -109,10 +112,13 @@ def _made(kind: "type[VisionDataset]", root: str, parts: Sequence[Part]) -> "lis
 
     try:
         return [kind(root, **chosen(part)) for part in parts]
-    except RuntimeError as error:
-        if "not found" in str(error):
+    except Exception as error:  # what a reader raises on files that are not its own is anything at all
+        if isinstance(error, RuntimeError) and "not found" in str(error):
             return None
-        raise
+        raise DataError(
+            f"torchvision's {source.name} cannot be read from {source.path}: {error or type(error).__name__}. Check its files; "
+            "data sets that need more than a folder are read as folder, manifest, parquet or tar."
+        ) from error
 
 
 def _unpack(root: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 Found = TypeVar("Found")
 Size = tuple[int, int]  # (height, width)
-_MOST_ROWS, _MOST_PIXELS = 1 << 10, 1 << 22
+_MOST_ROWS, _MOST_PIXELS = 1 << 10, 1 << 18  # what a cache holds
 
 
 def in_shares(pixels: Sequence[int | None], work: Callable[[slice], Found], threads: int) -> list[Found]:

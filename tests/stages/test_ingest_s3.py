@@ -9,10 +9,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+from ray_mlops.contract import Run
 from ray_mlops.errors import DataError
 from ray_mlops.fraud.simulate import TRANSACTIONS, Simulator, simulate
+from ray_mlops.platform import tables
 from ray_mlops.platform.formats import Csv
 from ray_mlops.platform.inputs import digests, expand
 
@@ -41,19 +42,10 @@ runtime.leave(0)
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, str]]:
+def s3(s3_server: dict[str, str]) -> Iterator[dict[str, str]]:
     """The environment of a process that uses the server; bucket `bank` holds two CSV files of one table."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in environment.items():
+        for key, value in s3_server.items():
             patch.setenv(key, value)
         client = boto3.client("s3")
         client.create_bucket(Bucket="bank")
@@ -62,8 +54,7 @@ def s3() -> Iterator[dict[str, str]]:
         client.put_object(Bucket="bank", Key="in/2018/a.csv", Body="\n".join(lines[:300]).encode())
         client.put_object(Bucket="bank", Key="in/2018/b.csv", Body="\n".join([lines[0], *lines[300:], "1,2"]).encode())
         client.put_object(Bucket="bank", Key="in/empty/c.csv", Body=b"")
-        yield environment
-    server.stop()
+        yield s3_server
 
 
 def csv_lines() -> list[str]:
@@ -111,3 +102,16 @@ def test_the_first_stages_run_from_s3_into_s3(s3: dict[str, str], tmp_path: Path
     assert list(found["sources"]) == ["s3://bank/in/2018/a.csv", "s3://bank/in/2018/b.csv"]
     assert found["metadata"].startswith("s3://root/mlops/tables/fraud/transactions/clean/")
     assert found["report"]["reasons"] == {"unreadable line: 2 fields instead of 6": 1}
+
+
+def test_tables_of_an_emptied_bucket_begin_anew(s3: dict[str, str], tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # where the catalog lies
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="emptied")
+    run = Run(root="s3://emptied/mlops", id="r", recipe="test", uri="s3://emptied/mlops/a", fingerprint="f")
+    rows = simulate(Simulator(customers=40, terminals=300, days=20, compromised_terminals=20), 0)
+    first = tables.write_arrow(rows, "t.rows", run, data=TRANSACTIONS)
+    for entry in client.list_objects_v2(Bucket="emptied")["Contents"]:
+        client.delete_object(Bucket="emptied", Key=entry["Key"])
+    again = tables.write_arrow(rows, "t.rows", run, data=TRANSACTIONS)
+    assert again.snapshot == first.snapshot and tables.load(again).num_rows == rows.num_rows

@@ -115,7 +115,9 @@ def _refuse_unusable(config: CleanConfig, judged: _Judged, table: ImageTable) ->
     if rows != table.rows:
         raise DataError(f"{rows:,} rows were read of {table.rows:,} in {table.name}: its files have changed.")
     if bad > config.max_bad_share * rows:
-        top = "; ".join(f"{why} ({count:,})" for why, count in list(_reasons(judged).items())[:_SHOWN_REASONS])
+        first = dict(zip(*(judged.bad[name].to_pylist()[::-1] for name in (REASON, table.data.key)), strict=True))
+        counted = list(_reasons(judged).items())[:_SHOWN_REASONS]
+        top = "; ".join(f"{why} ({count:,}, as {first[why]})" for why, count in counted)
         raise DataError(
             f"{bad:,} of {rows:,} images of {table.name} ({bad / rows:.2%}) cannot be used; clean.max_bad_share is "
             f"{config.max_bad_share:.2%}. {top}. Correct the source, or raise clean.max_bad_share."
@@ -124,8 +126,8 @@ def _refuse_unusable(config: CleanConfig, judged: _Judged, table: ImageTable) ->
     if len(classes) < 2:
         seen = f"{classes[0]!r} for all" if classes else "missing in all"
         raise DataError(
-            f"the label of {table.name} is {seen} {rows - bad:,} images: there is nothing to tell apart. "
-            "Check how the source gives the label."
+            f"the label of {table.name} is {seen} {rows - bad:,} images from {', '.join(table.sources)}: there is nothing "
+            "to tell apart. Check how the source gives the label; an image folder needs a directory per class."
         )
 
 

@@ -116,12 +116,14 @@ class _Rival:
             return None
         if CHAMPION in test.column_names:
             return unlisted(test[CHAMPION])
-        keys, found = test[source.key], []
-        for start in range(0, len(keys), BATCH_ROWS):
-            read = _by_key(features.source, source, keys.slice(start, BATCH_ROWS))
-            pixels = read_all(read[source.image].to_pylist(), self.predictor.transform)
-            found.append(self.predictor.probabilities(pixels))
-        return np.concatenate(found)
+        keys = test[source.key].combine_chunks()
+        found = np.empty((len(keys), len(features.classes)))
+        for part in tables.load_parts(features.source, [source.key, source.image], pc.field(source.key).isin(keys)):
+            for start in range(0, part.num_rows, BATCH_ROWS):
+                rows = part.slice(start, BATCH_ROWS)
+                pixels = read_all(rows[source.image].to_pylist(), self.predictor.transform)
+                found[pc.index_in(rows[source.key], value_set=keys).to_numpy()] = self.predictor.probabilities(pixels)
+        return found
 
 
 # ---- scoring -------------------------------------------------------------------------------------------------------

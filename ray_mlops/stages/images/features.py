@@ -76,10 +76,15 @@ def _counted(labels: np.ndarray, parts: np.ndarray, classes: Sequence[str]) -> d
         found[part] = dict(zip(classes, counts, strict=True))
         if missing := [name for name, count in found[part].items() if not count]:
             raise DataError(
-                f"features: {part} has no image of {', '.join(missing[:5])}: every class needs at least three images that "
-                "are no duplicates of one another. Add some, leave the class out (ingest.data.classes), or change the split."
+                f"features: {part} has no image of {_named(labels, classes, missing)}: every class needs at least three "
+                "images that are no duplicates of one another. Add some, leave the class out, or change the split."
             )
     return found
+
+
+def _named(labels: np.ndarray, classes: Sequence[str], missing: Sequence[str]) -> str:
+    counts = dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+    return ", ".join(f"{name} ({counts[name]} in all)" for name in missing[:5])
 
 
 # ---- the images ----------------------------------------------------------------------------------------------------

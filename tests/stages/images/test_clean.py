@@ -106,7 +106,7 @@ def test_on_the_cluster_it_is_the_same_snapshot(run: Run) -> None:
 @pytest.mark.parametrize(
     ("samples", "words"),
     [
-        (SAMPLES, r"7 of 17 images of t.images \(41.18%\) cannot be used.*id: conflicting duplicate \(2\)"),
+        (SAMPLES, r"7 of 17 images of t.images \(41.18%\) cannot be used.*id: conflicting duplicate \(2, as x/twice\)"),
         (SAMPLES[:1] * 2 + SAMPLES[2:3], r"1 of 3 images of t.images \(33.33%\)"),
         (SAMPLES[0:6:2], "the label of t.images is 'a' for all 3 images"),
         ([sample._replace(label=None) for sample in SAMPLES[:3]], "missing in all 3 images"),

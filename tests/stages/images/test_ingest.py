@@ -8,8 +8,10 @@ import pytest
 from ray_mlops.contract import ImageTable, Run
 from ray_mlops.errors import DataError
 from ray_mlops.platform import tables
-from ray_mlops.stages.images import ingest
+from ray_mlops.stages.images import clean, ingest
+from ray_mlops.stages.images.clean import CleanConfig
 from ray_mlops.stages.images.ingest import IngestConfig
+from ray_mlops.vision import folders
 from ray_mlops.vision.datasets import Digits
 from ray_mlops.vision.folders import ImageFolder
 from tests.vision.pictures import encoded, noise
@@ -59,6 +61,24 @@ def test_on_the_cluster_it_is_the_same_snapshot(run: Run, folder: ImageFolder, m
     again = ingest.run(IngestConfig(sources=(folder,)), run)
     assert again.snapshot == here.snapshot and again.iceberg_snapshot == here.iceberg_snapshot
     assert report(again)["unreadable"] == 2
+
+
+def test_of_thousands_of_files_each_is_read_once_with_the_class_of_its_directory(
+    run: Run, tmp_path: Path, monkeypatch
+) -> None:
+    content = {f"{number % 7}/{number:04d}.png": encoded(noise(8, 9, 1, seed=number)) for number in range(3_000)}
+    for name, image in content.items():
+        path = tmp_path / "many" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image)
+    monkeypatch.setattr(folders, "PIECE_BYTES", 1 << 20)
+    table = ingest.run(IngestConfig(sources=(ImageFolder(path=str(tmp_path / "many")),)), run)
+    cleaned = clean.run(CleanConfig(), run, table=table)
+    assert len(tables.paths(table)) == len(tables.paths(cleaned)) > 10
+    for made in (table, cleaned):
+        rows = tables.load(made, ["id", "image", "label"]).to_pylist()
+        assert len(rows) == 3_000 and {row["id"]: row["image"] for row in rows} == content
+        assert all(row["label"] == row["id"].partition("/")[0] for row in rows)
 
 
 def test_append_adds_to_what_was_there(run: Run, folder: ImageFolder) -> None:
