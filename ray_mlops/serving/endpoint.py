@@ -123,6 +123,11 @@ def local_folder(root: str, name: str) -> str:
     return str(Path(runtime.home()) / "endpoints" / key / name)
 
 
+def queue_folder(root: str, name: str) -> str:
+    """Where an endpoint of a run root keeps what is asked for later."""
+    return files.join(files.absolute(root), "async", name)
+
+
 def remember(endpoint: Endpoint, root: str) -> None:
     """Record below a run root what was deployed, for `stages.deploy.live_endpoint`."""
     files.write_json(files.join(root, "endpoints", endpoint.name, "endpoint.json"), endpoint.model_dump(mode="json"))

@@ -12,7 +12,7 @@ from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.replica import Answering, health, request_log
+from ray_mlops.serving.replica import Answering, health, request_log, waiting
 from ray_mlops.vision.predictor import ImagePredictor
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ImageReplica:
             health=health(settings),
             ring=KeyRing(settings.access),
             log=request_log(settings),
+            queue=waiting(settings),
         )
 
 

@@ -14,6 +14,8 @@ from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import Access, KeyRing
 from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.asynchronous.limits import Asynchronous
+from ray_mlops.serving.asynchronous.queue import Queue
 from ray_mlops.serving.capture import Capture, Capturing
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.scoring import Scorer
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
 
 class Answering(Frozen):
     """Which version answers under which name, to whom, and the folder where it logs what it answered; beside that is the
-    folder `requests`, with a line a request."""
+    folder `requests`, with a line a request. `queue` is the URI where what is asked for later is kept, if it may be."""
 
     name: str
     bundle: str
     digest: str
     version: str
     capture: str
+    queue: str = ""
+    asynchronous: Asynchronous = Asynchronous()
     access: Access = Access()
     capturing: Capturing = Capturing()
 
@@ -76,12 +80,19 @@ class Replica:
             health=health(settings),
             ring=KeyRing(settings.access),
             log=request_log(settings),
+            queue=waiting(settings),
         )
 
 
 def request_log(settings: Answering) -> Appender:
     """The log with a line a request; nobody waits for it."""
     return Appender(str(Path(settings.capture).parent / "requests"), f"v{settings.version}", eager=False)
+
+
+def waiting(settings: Answering) -> Queue | None:
+    """What is asked for later; None where the endpoint answers at once or not at all."""
+    on = settings.queue and settings.asynchronous.enabled
+    return Queue(settings.queue, settings.asynchronous) if on else None
 
 
 def health(settings: Answering) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import gate, probe
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale, undeploy
 from ray_mlops.serving.limits import Limits
@@ -43,6 +44,7 @@ class DeployConfig(Frozen):
     limits: Limits = Limits()
     scale: Scale = Scale()
     capturing: Capturing = Capturing()
+    asynchronous: Asynchronous = Asynchronous()
 
     @field_validator("store")
     @classmethod
@@ -102,6 +104,8 @@ def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings
         version=version.version,
         store=config.store or f"sqlite:///{folder}/entities.db",
         capture=f"{folder}/capture",
+        queue=endpoints.queue_folder(run.root, name),
+        asynchronous=config.asynchronous,
         limits=config.limits,
         capturing=config.capturing,
     )

@@ -8,6 +8,7 @@ from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import probe
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
@@ -24,6 +25,7 @@ class ImageDeployConfig(Frozen):
     limits: ImageLimits = ImageLimits()
     scale: Scale = Scale()
     capturing: Capturing = Capturing()
+    asynchronous: Asynchronous = Asynchronous()
 
 
 def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
@@ -40,6 +42,8 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         digest=version.digest,
         version=version.version,
         capture=f"{endpoints.local_folder(run.root, name)}/capture",
+        queue=endpoints.queue_folder(run.root, name),
+        asynchronous=config.asynchronous,
         limits=config.limits,
         capturing=config.capturing,
         access=access,
