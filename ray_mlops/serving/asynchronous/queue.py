@@ -6,8 +6,9 @@ over, another may create the next attempt. However many work a request, `outcome
 or one failure. Then the request and its leases go. Whatever a replica leaves half done, the next one that looks finishes.
 """
 
+import os
+import socket
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -90,15 +91,17 @@ class Queue:
 
     def __init__(self, folder: str, limits: Asynchronous) -> None:
         self.folder, self.limits = files.absolute(folder), limits
-        self.replica = uuid.uuid4().hex
-        self.pending = 0
+        self.replica = f"{socket.gethostname()}:{os.getpid()}"
+
+    def full(self) -> bool:
+        """Whether as many requests wait as may."""
+        return len(self._waiting()) >= self.limits.max_pending
 
     def submit(self, invocation: Invocation, body: bytes) -> State:
         """Keep a request; where its id is known, its state, which may be that of a different one: see `digest`."""
         if known := self.state(invocation.id):
             return known
-        if files.create_bytes(self._uri("requests", invocation.id), _packed(invocation, body)):
-            self.pending += 1
+        files.create_bytes(self._uri("requests", invocation.id), _packed(invocation, body))
         return self.state(invocation.id) or _state(invocation, None)
 
     def state(self, name: str) -> State | None:
@@ -121,9 +124,7 @@ class Queue:
 
     def claim(self) -> Lease | None:
         """The oldest request that nobody works on, for this replica; None when there is none."""
-        waiting = [name for name, _ in files.by_age(self._uri("requests")) if not name.startswith(".")]
-        self.pending = len(waiting)
-        return next(filter(None, map(self._claim, waiting)), None)
+        return next(filter(None, map(self._claim, self._waiting())), None)
 
     def read(self, name: str) -> tuple[Invocation, bytes] | None:
         """A request and its body; None when it has ended."""
@@ -183,6 +184,9 @@ class Queue:
         for name, changed in files.by_age(self._uri("requests")):
             if changed < oldest:
                 self._expire(name)
+
+    def _waiting(self) -> list[str]:
+        return [name for name, _ in files.by_age(self._uri("requests")) if not name.startswith(".")]
 
     def _claim(self, name: str) -> Lease | None:
         if files.exists(self._uri("outcomes", name)):

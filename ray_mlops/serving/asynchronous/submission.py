@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
+from ray_mlops.errors import StorageError
 from ray_mlops.serving.asynchronous.queue import ID, Invocation, Outcome, State
 from ray_mlops.serving.asynchronous.worker import Worker
 from ray_mlops.serving.edge import body_of, refused
@@ -28,13 +29,13 @@ class Reception:
         """Keep a request under an id, one made up without; its state, also where it was sent before.
 
         `asked` are fields of `Invocation`; without an `input` the body is what is asked. Raises `BadRequest`: 409 where
-        the id is that of a different request, 413 and 408 for the body, 422 for an id that is none, 503 where too many
-        wait.
+        the id is that of a different request, 413 and 408 for the body, 422 for an id that is none; `StorageError` where
+        too many wait.
         """
         if name is not None and not _ID.fullmatch(name):
             raise refused(422, "should be letters, digits and _ . : - (at most 128), a letter or a digit first", "id")
-        if self.queue.pending >= self.limits.max_pending:
-            raise refused(503, f"{self.limits.max_pending:,} requests are waiting, as many as may: try again later")
+        if await self.worker.file(self.queue.full):
+            raise StorageError(f"{self.limits.max_pending:,} requests are waiting, as many as may: try again later")
         async with self._room():
             bounds = {"most_bytes": self.limits.max_body_bytes, "seconds": self.limits.body_s}
             body = b"" if asked.get("input") else await body_of(request, **bounds)
@@ -69,7 +70,7 @@ class Reception:
     @asynccontextmanager
     async def _room(self) -> AsyncIterator[None]:
         if self._taking >= self.limits.max_uploads:
-            raise refused(503, f"this replica is taking {self._taking} bodies in, as many as it does at once: try again")
+            raise StorageError(f"this replica is taking {self._taking} bodies in, as many as it does at once: try again")
         self._taking += 1
         try:
             yield

@@ -148,7 +148,9 @@ def _told(error: Exception) -> tuple[int, str]:
         return 422, str(error)
     if isinstance(error, Stopped):
         return 503, "nobody waited for it any more"
-    return 503 if isinstance(error, StorageError) else 500, redact(f"{type(error).__name__}: {error}")
+    if isinstance(error, StorageError):
+        return 503, str(error)
+    return 500, redact(f"{type(error).__name__}: {error}")
 
 
 class _noted:
