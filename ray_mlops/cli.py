@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import key_commands
+from ray_mlops import key_commands, load_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -155,6 +155,9 @@ def parity(
     from ray_mlops import commands
 
     commands.parity(recipe, root, assignments, rows=rows, store=store, verbose=verbose)
+
+
+app.command("loadtest")(load_commands.command)
 
 
 def _stage(name: str) -> StageName:

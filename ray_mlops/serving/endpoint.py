@@ -9,13 +9,13 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ray_mlops.contract import Endpoint, Frozen
 from ray_mlops.errors import EndpointError
@@ -23,6 +23,7 @@ from ray_mlops.platform import files, runtime
 from ray_mlops.serving import door, probe
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.replica import Answering, Replica, health
+from ray_mlops.serving.sizes import SIZES, Size
 
 LOOPBACK = Network()
 
@@ -30,15 +31,32 @@ LOOPBACK = Network()
 class Scale(Frozen):
     """How many replicas: between `min_replicas` and `max_replicas`, about `target_ongoing` requests in each.
 
-    Beyond `max_queued` waiting requests the answer is 503 at once. `cpus` is what a replica reserves in Ray.
+    Beyond `max_queued` waiting requests the answer is 503 at once. `cpus` is what a replica reserves in Ray. A `size` is
+    one of `sizes`, the approved ones, and takes the place of the two numbers of replicas and of `cpus`.
     """
 
-    min_replicas: int = Field(default=1, ge=1)
+    size: str = ""
+    sizes: Mapping[str, Size] = SIZES
+    min_replicas: int = Field(default=1, ge=0)
     max_replicas: int = Field(default=4, ge=1)
     target_ongoing: float = Field(default=4.0, gt=0)
     max_ongoing: int = Field(default=64, ge=1)
     max_queued: int = Field(default=256, ge=1)
     cpus: float = Field(default=0.2, ge=0)
+
+    @model_validator(mode="after")
+    def _approved(self) -> "Scale":
+        if self.size and self.size not in self.sizes:
+            raise ValueError(f"no size is called {self.size!r}; approved are: {', '.join(self.sizes)}")
+        return self
+
+    @property
+    def replicas(self) -> Size:
+        """How many of which size."""
+        if self.size:
+            return self.sizes[self.size]
+        most = max(self.min_replicas, self.max_replicas)
+        return Size(cpus=self.cpus, min_replicas=self.min_replicas, max_replicas=most)
 
 
 @contextmanager
@@ -136,9 +154,10 @@ def remember(endpoint: Endpoint, root: str) -> None:
 def _deployment(scale: Scale, replica: type) -> Any:
     from ray import serve
 
+    size = scale.replicas
     autoscaling = {
-        "min_replicas": scale.min_replicas,
-        "max_replicas": max(scale.min_replicas, scale.max_replicas),
+        "min_replicas": size.min_replicas,
+        "max_replicas": size.max_replicas,
         "target_ongoing_requests": scale.target_ongoing,
         "upscale_delay_s": 2,
         "downscale_delay_s": 60,
@@ -149,7 +168,7 @@ def _deployment(scale: Scale, replica: type) -> Any:
         max_ongoing_requests=scale.max_ongoing,
         max_queued_requests=scale.max_queued,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
-        ray_actor_options={"num_cpus": scale.cpus},
+        ray_actor_options={"num_cpus": size.cpus},
         graceful_shutdown_timeout_s=10,
         max_constructor_retry_count=2,
         max_surge_percent=100,  # old replicas answer until the new ones do

@@ -55,6 +55,19 @@ def ask(
     return found
 
 
+def get(url: str, *, key: str = "") -> Any:
+    """What an endpoint tells at `url`, in JSON; raises `EndpointError` when it does not."""
+    request = urllib.request.Request(url, headers={"x-api-key": key} if key else {})
+    try:
+        with _DIRECT.open(request, timeout=10) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        hint = "; send a key: --key or RAY_MLOPS_KEY" if error.code in (401, 403) else ""
+        raise EndpointError(f"{url} answers {error.code}: {error.read().decode()[:500]}{hint}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise EndpointError(f"{url} does not answer: {error}") from error
+
+
 def _health(url: str) -> Mapping[str, Any]:
     try:
         with _DIRECT.open(f"{url}/health", timeout=_PROBE_S) as answer:

@@ -166,13 +166,7 @@ class Queue:
         """Whether an input may be read: below the folder `inputs`, or one of the config's. No other file, no other server."""
         if any(sign in uri for sign in "?#%\\") or ".." in uri.split("/"):
             return False
-        for folder in (self._uri("inputs"), *map(files.absolute, self.limits.inputs)):
-            if files.is_remote(uri) and uri.startswith(f"{folder.rstrip('/')}/"):
-                return True
-            if not files.is_remote(uri) and not files.is_remote(folder):
-                if Path(files.absolute(uri)).resolve().is_relative_to(Path(folder).resolve()):
-                    return True
-        return False
+        return any(_below(uri, folder) for folder in (self._uri("inputs"), *map(files.absolute, self.limits.inputs)))
 
     def clean(self) -> None:
         """Remove what is older than `keep_s`; a request as old that has not ended has failed."""
@@ -258,6 +252,14 @@ class Queue:
 
     def _uri(self, folder: str, *name: str) -> str:
         return files.join(self.folder, folder, *name)
+
+
+def _below(uri: str, folder: str) -> bool:
+    if files.is_remote(uri):
+        return uri.startswith(f"{folder.rstrip('/')}/")
+    if files.is_remote(folder):
+        return False
+    return Path(files.absolute(uri)).resolve().is_relative_to(Path(folder).resolve())
 
 
 def _state(invocation: Invocation, lease: Lease | None) -> State:

@@ -70,7 +70,9 @@ class Reception:
     @asynccontextmanager
     async def _room(self) -> AsyncIterator[None]:
         if self._taking >= self.limits.max_uploads:
-            raise StorageError(f"this replica is taking {self._taking} bodies in, as many as it does at once: try again")
+            raise StorageError(
+                f"this replica is taking {self._taking} bodies in, as many as it does at once: try again"
+            )
         self._taking += 1
         try:
             yield

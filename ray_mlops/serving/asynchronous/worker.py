@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -153,17 +153,10 @@ def _told(error: Exception) -> tuple[int, str]:
     return 500, redact(f"{type(error).__name__}: {error}")
 
 
-class _noted:
+@contextmanager
+def _noted(meaning: str) -> Iterator[None]:
     """A block in which an error is a line of log, and nothing more."""
-
-    def __init__(self, meaning: str) -> None:
-        self._meaning = meaning
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        _LOG.warning("%s: %s", self._meaning, redact(f"{type(error).__name__}: {error}"))
-        return True
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        _LOG.warning("%s: %s", meaning, redact(f"{type(error).__name__}: {error}"))

@@ -80,9 +80,7 @@ async def _invoke_endpoint(asked: Asked, request: Request) -> Response:
 
 async def _invoke(asked: Asked, request: Request, request_id: str) -> Response:
     headers, body = request.headers, await seam.body(asked, request)
-    return await invoked(
-        asked, body, headers.get("content-type"), accept=headers.get("accept"), request_id=request_id
-    )
+    return await invoked(asked, body, headers.get("content-type"), accept=headers.get("accept"), request_id=request_id)
 
 
 async def invoked(asked: Asked, body: bytes, kind: str | None, *, accept: str | None, request_id: str) -> Response:

@@ -110,7 +110,10 @@ def test_a_replica_killed_at_work_leaves_its_request_to_another_and_there_is_one
     wait(Path(taken["OutputLocation"]).exists)
     lines = list(csv.reader(Path(taken["OutputLocation"]).read_text().splitlines()))
     assert [int(line[0]) for line in lines] == list(range(MANY))
-    assert sorted(path.name for path in (deployed.queue / "outcomes").iterdir()) == ["large", *(f"small-{n}" for n in range(3))]
+    assert sorted(path.name for path in (deployed.queue / "outcomes").iterdir()) == [
+        "large",
+        *(f"small-{n}" for n in range(3)),
+    ]
     assert not (deployed.queue / "failures").exists() and not list((deployed.queue / "requests").iterdir())
     state = httpx.get(f"{deployed.url}/async/large").json()
     assert (state["state"], state["attempts"]) == ("done", 2)

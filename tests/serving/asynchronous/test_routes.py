@@ -210,7 +210,9 @@ def test_boto3_submits_and_finds_the_output_where_it_was_told(client: httpx.Clie
     told = {"EndpointName": "small", "InputLocation": str(source), "ContentType": "text/csv", "InferenceId": "batch-1"}
     taken = boto.invoke_endpoint_async(**told, Accept="application/jsonlines")
     assert taken["InferenceId"] == "batch-1" and taken["ResponseMetadata"]["HTTPStatusCode"] == 202
-    assert boto.invoke_endpoint_async(**told, Accept="application/jsonlines")["OutputLocation"] == taken["OutputLocation"]
+    assert (
+        boto.invoke_endpoint_async(**told, Accept="application/jsonlines")["OutputLocation"] == taken["OutputLocation"]
+    )
     output = Path(taken["OutputLocation"])
     while not output.exists():
         time.sleep(0.02)
@@ -283,4 +285,3 @@ def _image_app(folder: Path) -> FastAPI:
 def test_requests_made_up_from_the_document_get_the_documented_answers(tmp_path: Path, mode: GenerationMode) -> None:
     app = Site(tmp_path, LATER.model_copy(update={"max_pending": 100_000})).app
     made_up.ask(schemathesis.openapi.from_asgi("/openapi.json", app), mode, examples=10)
-
