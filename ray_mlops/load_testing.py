@@ -156,7 +156,7 @@ def _row(step: Step, bounds: Bounds) -> tuple[str, ...]:
     else:
         verdict = "piles up" if step.cut_short else f"fails: {worst}" if step.failed else "is late"
     if step.client_bound(bounds.p99_ms):
-        verdict += f" (the client is busy: {step.client_cpu:.0%} of a core, {step.client_late_ms:.1f} ms late)"
+        verdict += f" (on a busy machine: the client sent {step.client_late_ms:.0f} ms late, at {step.client_cpu:.0%} of a core)"
     told = ["-" if value is None else f"{value:.1f}" for value in times]
     return (f"{step.rate:g}", f"{step.answered_per_s:.1f}", *told, f"{step.failed}", verdict)
 

@@ -12,6 +12,7 @@ from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.pace import Pace, Paced
 from ray_mlops.serving.replica import Answering, health, request_log, waiting
 from ray_mlops.vision.predictor import ImagePredictor
 
@@ -37,6 +38,7 @@ class ImageReplica:
         self._predictor = ImagePredictor.load(self._bundle)
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
         self._predictor.probabilities(np.zeros((1, *self._predictor.transform.shape), np.uint8))
+        self._pace = Pace(waiting(self._settings))
         self._capture = Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
@@ -48,15 +50,21 @@ class ImageReplica:
         pinned = Pinned(settings.version, settings.digest)
         shares = prior(self._bundle) if settings.limits.degraded == "prior" else None
         answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch, prior=shares)
-        return build_image_app(
+        app = build_image_app(
             answerer,
             metadata(self._bundle, settings),
             settings.limits,
             health=health(settings),
             ring=KeyRing(settings.access),
             log=request_log(settings),
-            queue=waiting(settings),
+            queue=self._pace.queue,
         )
+        app.add_middleware(Paced, pace=self._pace)
+        return app
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to `autoscaling.Policy`."""
+        return self._pace.stats()
 
 
 def metadata(bundle: Bundle, settings: Answering) -> dict[str, Any]:

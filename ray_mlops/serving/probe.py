@@ -13,14 +13,14 @@ from ray_mlops.contract import Endpoint
 from ray_mlops.errors import EndpointError
 from ray_mlops.serving.replica import log_id
 
-_PROBE_S = 1.0
+_PROBE_S = 10.0  # one that has scaled to zero starts first
 # The deployer asks the very machine that it has just started Serve on, by an address that no certificate need name.
 _TLS = ssl._create_unverified_context()
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_TLS))
 
 
 def is_live(endpoint: Endpoint) -> bool:
-    """Whether the endpoint answers within a second, with the digest and the log it was deployed with."""
+    """Whether the endpoint answers within ten seconds, with the digest and the log it was deployed with."""
     found = _health(endpoint.url)
     return found.get("digest") == endpoint.digest and found.get("log") == log_id(endpoint.capture)
 

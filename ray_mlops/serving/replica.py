@@ -18,6 +18,7 @@ from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.asynchronous.queue import Queue
 from ray_mlops.serving.capture import Capture, Capturing
 from ray_mlops.serving.limits import Limits
+from ray_mlops.serving.pace import Pace, Paced
 from ray_mlops.serving.scoring import Scorer
 from ray_mlops.serving.substitute import Substitute
 
@@ -59,6 +60,7 @@ class Replica:
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
         predictor.reasons(np.zeros((1, names), np.float32), 1)
         predictor.score(np.zeros((1, names), np.float32))
+        self._pace = Pace(waiting(self._settings))
         self._scorer = Scorer(
             predictor,
             open_store(self._settings.store, predictor.definition) if predictor.definition.windows else None,
@@ -73,15 +75,21 @@ class Replica:
         from ray_mlops.serving.app import build_app
 
         settings = self._settings
-        return build_app(
+        app = build_app(
             self._scorer,
             metadata(self._bundle, settings),
             settings.limits,
             health=health(settings),
             ring=KeyRing(settings.access),
             log=request_log(settings),
-            queue=waiting(settings),
+            queue=self._pace.queue,
         )
+        app.add_middleware(Paced, pace=self._pace)
+        return app
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to `autoscaling.Policy`."""
+        return self._pace.stats()
 
 
 def request_log(settings: Answering) -> Appender:

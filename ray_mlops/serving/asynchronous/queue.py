@@ -87,11 +87,15 @@ Head = TypeVar("Head", bound=Frozen)
 
 
 class Queue:
-    """The requests of one endpoint below the URI `folder`. Every method reads or writes files: not for an event loop."""
+    """The requests of one endpoint below the URI `folder`. Every method reads or writes files: not for an event loop.
+
+    `outstanding` is how many had not ended when this replica last looked for work.
+    """
 
     def __init__(self, folder: str, limits: Asynchronous) -> None:
         self.folder, self.limits = files.absolute(folder), limits
         self.replica = f"{socket.gethostname()}:{os.getpid()}"
+        self.outstanding = 0
 
     def full(self) -> bool:
         """Whether as many requests wait as may."""
@@ -124,7 +128,9 @@ class Queue:
 
     def claim(self) -> Lease | None:
         """The oldest request that nobody works on, for this replica; None when there is none."""
-        return next(filter(None, map(self._claim, self._waiting())), None)
+        waiting = self._waiting()
+        self.outstanding = len(waiting)
+        return next(filter(None, map(self._claim, waiting)), None)
 
     def read(self, name: str) -> tuple[Invocation, bytes] | None:
         """A request and its body; None when it has ended."""

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.replica import Settings
+from tests.serving.processes import replicas, wait
 from tests.serving.protocols import served
 from tests.serving.protocols.questions import COLUMNS
 from tests.small_model import bundle
@@ -54,25 +54,6 @@ class Deployed:
         lease = self.queue / "leases" / f"{name}~{attempt}"
         wait(lease.exists)
         return int(json.loads(lease.read_text())["replica"].rpartition(":")[2])
-
-    def replicas(self) -> list[int]:
-        """All processes that answer."""
-        title = b"ray::ServeReplica:later:Replica"
-        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if title in _read(path)]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:  # the process has ended meanwhile
-        return b""
-
-
-def wait(condition: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not become so"
-        time.sleep(0.05)
 
 
 def rows(number: int) -> list[dict[str, Any]]:
@@ -120,17 +101,17 @@ def test_a_replica_killed_at_work_leaves_its_request_to_another_and_there_is_one
 
 
 def test_what_is_unfinished_when_all_replicas_die_is_taken_up_by_those_that_start(deployed: Deployed) -> None:
-    wait(lambda: len(deployed.replicas()) == 2)
+    wait(lambda: len(replicas("later")) == 2)
     taken = deployed.submit(rows(MANY), "again")
     deployed.working("again", 1)
-    for process in deployed.replicas():
+    for process in replicas("later"):
         os.kill(process, signal.SIGKILL)
     wait(Path(taken["OutputLocation"]).exists)
     assert len(Path(taken["OutputLocation"]).read_text().splitlines()) == MANY
 
 
 def test_a_request_at_which_every_replica_dies_has_failed_and_says_so(deployed: Deployed) -> None:
-    wait(lambda: len(deployed.replicas()) == 2)
+    wait(lambda: len(replicas("later")) == 2)
     taken = deployed.submit(rows(MANY), "deadly")
     for attempt in (1, 2, 3):
         os.kill(deployed.working("deadly", attempt), signal.SIGKILL)
