@@ -120,6 +120,20 @@ def deploy(model: Model, root: Root = ROOT, assignments: Set = [], verbose: Verb
     commands.deploy(root, model, assignments, verbose=verbose)
 
 
+@app.command("deploy-many")
+def deploy_many(
+    name: Annotated[str, typer.Argument(help="the endpoint's name")],
+    models: Annotated[list[str], typer.Argument(help="NAME, NAME@alias or NAME/version of each", metavar="MODEL...")],
+    root: Root = ROOT,
+    assignments: Set = [],  # noqa: B006
+    verbose: Verbose = False,
+) -> None:
+    """Deploy several registered models as one endpoint, which holds some of them at a time."""
+    from ray_mlops import many_models
+
+    many_models.deploy_many(root, name, models, assignments, verbose=verbose)
+
+
 @app.command()
 def undeploy(name: Annotated[str, typer.Argument(help="the endpoint's name")], root: Root = ROOT) -> None:
     """Take an endpoint down, and the idle local cluster with it."""

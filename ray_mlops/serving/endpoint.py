@@ -37,7 +37,7 @@ class Scale(Frozen):
 
     More replicas come when 95 of 100 answers of the last seconds took longer than `target_latency_ms`, or when a window of
     the `schedule` asks for them; with `min_replicas` 0 the last one ends when nobody has asked for `to_zero_delay_s`, and
-    requests that come then wait for the next to start.
+    requests that come then wait for the next to start. Requests are counted as their mean over `look_back_s`.
     """
 
     size: str = ""
@@ -53,6 +53,7 @@ class Scale(Frozen):
     upscale_delay_s: float = Field(default=2.0, ge=0)
     downscale_delay_s: float = Field(default=60.0, ge=0)
     to_zero_delay_s: float = Field(default=600.0, ge=0)
+    look_back_s: float = Field(default=30.0, gt=0)
 
     @model_validator(mode="after")
     def _approved(self) -> "Scale":
@@ -182,6 +183,7 @@ def _deployment(scale: Scale, replica: type) -> Any:
         "upscale_delay_s": scale.upscale_delay_s,
         "downscale_delay_s": scale.downscale_delay_s,
         "downscale_to_zero_delay_s": scale.to_zero_delay_s,
+        "look_back_period_s": scale.look_back_s,
         "policy": {"policy_function": "ray_mlops.serving.autoscaling:Policy", "policy_kwargs": wanted},
     }
     if not size.min_replicas:

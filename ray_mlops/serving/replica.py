@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,13 @@ from ray_mlops.serving.substitute import Substitute
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Closable = TypeVar("Closable", bound=_Closable)
 
 
 class Answering(Frozen):
@@ -60,11 +68,12 @@ class Replica:
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
         predictor.reasons(np.zeros((1, names), np.float32), 1)
         predictor.score(np.zeros((1, names), np.float32))
-        self._pace = Pace(waiting(self._settings))
+        self._pace, self._open = Pace(waiting(self._settings)), ExitStack()
+        needed = predictor.definition.windows
         self._scorer = Scorer(
             predictor,
-            open_store(self._settings.store, predictor.definition) if predictor.definition.windows else None,
-            Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing),
+            self._held(open_store(self._settings.store, predictor.definition)) if needed else None,
+            self._held(Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)),
             self._settings.version,
             self._settings.digest,
             Substitute.of(self._settings.limits.degraded, predictor, self._bundle),
@@ -80,12 +89,20 @@ class Replica:
             metadata(self._bundle, settings),
             settings.limits,
             health=health(settings),
-            ring=KeyRing(settings.access),
-            log=request_log(settings),
+            ring=self._held(KeyRing(settings.access)),
+            log=self._held(request_log(settings)),
             queue=self._pace.queue,
         )
         app.add_middleware(Paced, pace=self._pace)
         return app
+
+    def close(self) -> None:
+        """End its threads and give back its files; it is asked no more."""
+        self._open.close()
+
+    def _held(self, opened: Closable) -> Closable:
+        self._open.callback(opened.close)
+        return opened
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What Serve hands to `autoscaling.Policy`."""

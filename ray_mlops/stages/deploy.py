@@ -1,6 +1,9 @@
 """Deploy: prove that the online path gives the features of the batch path, fill the entity store with recent history,
 start the replicas on a pinned bundle, and ask them one question."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 from pydantic import Field, field_validator
 
@@ -85,6 +88,29 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     place = files.join(run.root, "endpoints", settings.name, "endpoint.json")
     files.write_json(place, endpoint.model_dump(mode="json"))
     return endpoint
+
+
+def prepared(
+    config: DeployConfig, run: Run, *, version: ModelVersion, folder: str
+) -> tuple[Settings, Mapping[str, Any]]:
+    """A version ready to answer as one of many, and its example: proven, with state and log in the local `folder`.
+
+    Raises what `run` raises before it starts replicas.
+    """
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
+    own = {
+        "name": version.name,
+        "capture": f"{folder}/capture",
+        "store": f"sqlite:///{folder}/entities.db",
+        "queue": "",
+    }
+    settings = _settings(config, run, version).model_copy(update=own)
+    history = _history(version.uri, definition)
+    if history is not None:
+        _prove(config, definition, history, settings, run)
+    _fill(settings.store, definition, history, CaptureLog(settings.capture), run)
+    return settings, bundle.json("example.json")
 
 
 def live_endpoint(root: str, name: str) -> Endpoint | None:

@@ -22,7 +22,7 @@ from tests.small_model import bundle
 pytestmark = pytest.mark.timeout(400)
 ALWAYS = Scheduled(min_replicas=2, start=time(0), end=time(0))
 SCALES = {
-    "left": Scale(min_replicas=0, max_replicas=1, downscale_delay_s=0.5, to_zero_delay_s=0.5),
+    "left": Scale(min_replicas=0, max_replicas=1, downscale_delay_s=0.5, to_zero_delay_s=0.5, look_back_s=2.0),
     "right": Scale(min_replicas=1, max_replicas=2, schedule=(ALWAYS,)),
 }
 
