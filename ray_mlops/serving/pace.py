@@ -35,7 +35,7 @@ class Pace:
 
 
 class Paced:
-    """Has the time noted that each answer takes, but for those that load balancers ask for."""
+    """Has the time noted that each answer takes once its request is here, but for those that load balancers ask for."""
 
     def __init__(self, app: ASGIApp, pace: Pace) -> None:
         self._app, self._pace = app, pace
@@ -46,9 +46,16 @@ class Paced:
             return await self._app(scope, receive, send)
         start = time.perf_counter()
 
+        async def read() -> Message:
+            nonlocal start
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                start = time.perf_counter()  # a caller who is slow to send is not helped by more replicas
+            return message
+
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._pace.answered(time.perf_counter() - start)
             await send(message)
 
-        await self._app(scope, receive, answer)
+        await self._app(scope, read, answer)

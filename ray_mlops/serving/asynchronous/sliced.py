@@ -1,7 +1,7 @@
 """An application asked from another thread, a few rows at a time, so that its other callers are answered in between."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, TypeVar
@@ -21,11 +21,13 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Sliced:
     """`protocols.asked.Asked` as `asked` is, for use outside of its event `loop`: bodies are read and answers written where
-    it is used, `rows` at a time are answered in the loop. Raises `Stopped` once `stopped` says so."""
+    it is used, `rows` at a time are answered in the loop, and the next when `settled` says that their log is written. Raises
+    `Stopped` once `stopped` says so."""
 
     asked: Asked
     loop: asyncio.AbstractEventLoop
     rows: int
+    settled: Callable[[], Awaitable[None]]
     stopped: Callable[[], bool]
 
     @property
@@ -76,7 +78,12 @@ class Sliced:
         if self.stopped():
             work.close()
             raise Stopped
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._logged(work), self.loop))
+
+    async def _logged(self, work: Coroutine[Any, Any, T]) -> T:
+        answered = await work
+        await self.settled()
+        return answered
 
 
 def _parts(questions: Any, size: int) -> Iterator[Any]:

@@ -106,7 +106,8 @@ class Worker:
 
     async def _answer(self, invocation: Invocation, body: bytes) -> Response:
         given_up = False
-        asked = Sliced(self._asked, asyncio.get_running_loop(), self._limits.rows_at_once, lambda: given_up)
+        loop, rows = asyncio.get_running_loop(), self._limits.rows_at_once
+        asked = Sliced(self._asked, loop, rows, self._settled, lambda: given_up)
 
         def work() -> Response:
             kind, accept = invocation.content_type, invocation.accept
@@ -122,9 +123,7 @@ class Worker:
         seconds = min(self._limits.deadline_s, invocation.deadline_s or self._limits.deadline_s)
         try:
             async with asyncio.timeout(seconds):
-                response = await asyncio.get_running_loop().run_in_executor(self._bodies, work)
-                await self._settled()
-                return response
+                return await loop.run_in_executor(self._bodies, work)
         except TimeoutError:
             raise StorageError(f"no answer within {seconds:g} s") from None
         finally:

@@ -64,7 +64,7 @@ def _from_file(path: Path) -> list[Mapping[str, Any]]:
         table = csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
     except (OSError, orjson.JSONDecodeError, pa.ArrowException) as error:
         raise DataError(f"cannot read requests from {path}: {error}. Give Parquet, CSV or JSON lines.") from error
-    return orjson.loads(orjson.dumps(table.slice(0, _MOST_ROWS).to_pylist()))
+    return orjson.loads(orjson.dumps(table.slice(0, _MOST_ROWS).to_pylist(), default=str))
 
 
 def _captured(folder: Path) -> list[Mapping[str, Any]]:
