@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(load_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
@@ -169,9 +170,6 @@ def parity(
     from ray_mlops import commands
 
     commands.parity(recipe, root, assignments, rows=rows, store=store, verbose=verbose)
-
-
-app.command("loadtest")(load_commands.command)
 
 
 def _stage(name: str) -> StageName:

@@ -10,8 +10,11 @@ from ray_mlops.errors import ConfigError
 ROOT = Annotated[str, typer.Option(envvar="RAY_MLOPS_ROOT", help="run root: a folder or s3://bucket/prefix")]
 SET = Annotated[list[str], typer.Option("--set", "-s", help="change a field of the deployment: -s scale.cpus=1")]
 
+app = typer.Typer(rich_markup_mode=None)
 
-def command(
+
+@app.command("loadtest")
+def loadtest(
     model: Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version; with --live the endpoint's name")],
     p99: Annotated[str, typer.Option(help="what 99 of 100 answers must keep to: 50ms, 0.2s")] = "50ms",
     rate: Annotated[float, typer.Option(min=0, help="requests a second to find a size for")] = 0.0,
