@@ -60,7 +60,7 @@ def twin(root: str, model: str, assignments: Sequence[str], *, verbose: bool = F
     version, stage, config = commands.deployable(run, model, assignments)
     name = config.name or version.name
     known = live_endpoint(run.root, name)
-    changes: dict[str, Any] = {"name": f"{name}{_SUFFIX}"[-63:]}
+    changes: dict[str, Any] = {"name": f"{name[:50]}{_SUFFIX}"}
     if known and not any(one.startswith("port=") for one in assignments):
         changes["port"] = urlsplit(known.url).port  # Serve has one for all
     if hasattr(config, "parity_rows"):

@@ -22,7 +22,16 @@ from tests.small_model import bundle
 pytestmark = pytest.mark.timeout(400)
 ALWAYS = Scheduled(min_replicas=2, start=time(0), end=time(0))
 SCALES = {
-    "left": Scale(min_replicas=0, max_replicas=1, downscale_delay_s=0.5, to_zero_delay_s=0.5, look_back_s=2.0),
+    "left": Scale(
+        min_replicas=0,
+        max_replicas=2,
+        target_ongoing=50,
+        target_latency_ms=0.001,  # no answer is as fast
+        upscale_delay_s=0,
+        downscale_delay_s=0.5,
+        to_zero_delay_s=0.5,
+        look_back_s=5.0,
+    ),
     "right": Scale(min_replicas=1, max_replicas=2, schedule=(ALWAYS,)),
 }
 
@@ -63,7 +72,16 @@ def test_one_that_nobody_asks_ends_its_last_replica_and_who_asks_then_waits_for_
     wait(lambda: not replicas("left"))
     with ThreadPoolExecutor(20) as threads:
         answers = list(threads.map(lambda _: ask(urls["left"]), range(20)))
-    assert {answer.status_code for answer in answers} == {200} and len(replicas("left")) == 1
+    assert {answer.status_code for answer in answers} == {200}
+
+
+def test_answers_that_take_too_long_bring_another_replica(urls: dict[str, str]) -> None:
+    def asked() -> bool:
+        with ThreadPoolExecutor(4) as threads:
+            assert {answer.status_code for answer in threads.map(lambda _: ask(urls["left"]), range(40))} == {200}
+        return len(replicas("left")) == 2
+
+    wait(asked)
 
 
 def test_the_schedule_asks_for_more_than_the_load_does(urls: dict[str, str]) -> None:

@@ -105,8 +105,11 @@ class Queue:
         """Keep a request; where its id is known, its state, which may be that of a different one: see `digest`."""
         if known := self.state(invocation.id):
             return known
-        files.create_bytes(self._uri("requests", invocation.id), _packed(invocation, body))
-        return self.state(invocation.id) or _state(invocation, None)
+        created = files.create_bytes(self._uri("requests", invocation.id), _packed(invocation, body))
+        state = self.state(invocation.id) or (_state(invocation, None) if created else None)
+        if state is None:
+            raise StorageError(f"two requests with the id {invocation.id} met; send it again")
+        return state
 
     def state(self, name: str) -> State | None:
         """Where a request is; None when there is none of this id."""
@@ -151,6 +154,10 @@ class Queue:
     def release(self, lease: Lease, reason: str, *, wait_s: float = 0.0) -> None:
         """Give a request up, for others to try again after `wait_s`."""
         self._write(lease.model_copy(update={"until": _in(wait_s), "reason": reason[:_LONGEST_REASON]}))
+
+    def hand_back(self, lease: Lease) -> None:
+        """Give a request up as if nobody had tried: who is told to stop has not failed."""
+        files.remove(self._lease(lease.id, lease.attempt))
 
     def settle(self, invocation: Invocation, lease: Lease, answer: bytes, **fields: object) -> bool:
         """End a request with an answer, or with a `status` and a `reason`; whether it had not ended before."""

@@ -83,7 +83,7 @@ class Worker:
             if found := await self.file(self.queue.read, lease.id):
                 await self._try(lease, *found)
         except asyncio.CancelledError:
-            self.queue.release(lease, "the replica was stopped while it worked on it")  # the loop is about to end
+            self.queue.hand_back(lease)  # at once: the loop is about to end
             raise
         finally:
             renewing.cancel()
