@@ -2,44 +2,19 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ray_mlops.errors import StorageError
 from ray_mlops.platform import files
-from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.asynchronous.queue import Invocation, Lease, Queue
 
 SHORT = Asynchronous(lease_s=0.05, max_attempts=2)
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A bucket of a real S3 server in this process."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "none",
-        "AWS_SECRET_ACCESS_KEY": "none",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="waiting")
-        yield "s3://waiting"
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "s3"])

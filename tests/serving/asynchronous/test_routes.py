@@ -32,7 +32,7 @@ from ray_mlops.serving.image_app import build_image_app
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.scoring import Scorer
 from tests.serving import made_up
-from tests.serving.access.live import live
+from tests.serving.access.live import live, wait_for
 from tests.serving.protocols import served
 from tests.serving.protocols.questions import COLUMNS
 from tests.small_model import bundle
@@ -44,8 +44,9 @@ ROWS = {"transactions": served.ROWS}
 class Site:
     """The small endpoint with a queue; its model fails while `broken`, and waits while `held`."""
 
-    def __init__(self, root: Path, limits: Asynchronous = LATER, ring: KeyRing | None = None) -> None:
-        self.queue, self.broken, self.held = Queue(str(root / "async" / "small"), limits), False, threading.Event()
+    def __init__(self, root: Path, limits: Asynchronous = LATER, ring: KeyRing | None = None, folder: str = "") -> None:
+        self.queue = Queue(folder or str(root / "async" / "small"), limits)
+        self.broken, self.held = False, threading.Event()
         self.held.set()
         self.calls: list[int] = []
         site = self
@@ -223,6 +224,20 @@ def test_boto3_submits_and_finds_the_output_where_it_was_told(client: httpx.Clie
     while not failure.exists():
         time.sleep(0.02)
     assert "there is no" in json.loads(failure.read_text())["reason"]
+
+
+def test_boto3_has_its_input_and_its_output_on_s3(tmp_path: Path, bucket: str) -> None:
+    site, s3 = Site(tmp_path, folder=f"{bucket}/root/async/small"), boto3.client("s3")
+    s3.put_object(Bucket="waiting", Key="root/async/small/inputs/rows.csv", Body=as_csv(served.ROWS).encode())
+    with live(site.app) as url:
+        told = {"EndpointName": "small", "ContentType": "text/csv", "Accept": "text/csv"}
+        taken = runtime(url).invoke_endpoint_async(InputLocation=f"{bucket}/root/async/small/inputs/rows.csv", **told)
+        where = taken["OutputLocation"].removeprefix("s3://waiting/")
+        wait_for(lambda: s3.list_objects_v2(Bucket="waiting", Prefix=where)["KeyCount"])
+        lines = s3.get_object(Bucket="waiting", Key=where)["Body"].read().decode().splitlines()
+        state = httpx.get(f"{url}/async/{taken['InferenceId']}").json()
+    assert [int(line.partition(",")[0]) for line in lines] == [row["transaction_id"] for row in served.ROWS]
+    assert (state["state"], state["attempts"]) == ("done", 1)
 
 
 @pytest.mark.parametrize(
