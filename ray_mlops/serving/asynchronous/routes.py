@@ -7,12 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ray_mlops.serving import edge
+from ray_mlops.serving.access.guard import OPEN, path_of
 from ray_mlops.serving.asynchronous import documents
 from ray_mlops.serving.asynchronous.queue import Queue, State
 from ray_mlops.serving.asynchronous.submission import Reception
-from ray_mlops.serving.asynchronous.worker import Worker
+from ray_mlops.serving.asynchronous.worker import Others, Worker
 from ray_mlops.serving.edge import refused
 from ray_mlops.serving.protocols import asked as seam
 from ray_mlops.serving.protocols import sagemaker
@@ -33,6 +35,20 @@ def add(app: FastAPI, asked: Asked, queue: Queue, settled: Callable[[], Awaitabl
     _native(app, reception)
     _sagemaker(app, reception, asked.name)
     _during(app, worker)
+    app.add_middleware(_Watched, others=worker.others)
+
+
+class _Watched:
+    """Notes who waits for an answer."""
+
+    def __init__(self, app: ASGIApp, others: Others) -> None:
+        self._app, self._others = app, others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on."""
+        if scope["type"] == "http" and not (path := path_of(scope)).startswith("/async") and path not in OPEN:
+            self._others.came()
+        await self._app(scope, receive, send)
 
 
 def _native(app: FastAPI, reception: Reception) -> None:

@@ -1,6 +1,7 @@
 """An application asked from another thread, a few rows at a time, so that its other callers are answered in between."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,13 +22,14 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Sliced:
     """`protocols.asked.Asked` as `asked` is, for use outside of its event `loop`: bodies are read and answers written where
-    it is used, `rows` at a time are answered in the loop, and the next when `settled` says that their log is written. Raises
-    `Stopped` once `stopped` says so."""
+    it is used, `rows` at a time are answered in the loop, and the next when `settled` says that their log is written; while
+    `others` are asking, after a pause as long. Raises `Stopped` once `stopped` says so."""
 
     asked: Asked
     loop: asyncio.AbstractEventLoop
     rows: int
     settled: Callable[[], Awaitable[None]]
+    others: Callable[[], bool]
     stopped: Callable[[], bool]
 
     @property
@@ -78,7 +80,11 @@ class Sliced:
         if self.stopped():
             work.close()
             raise Stopped
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._logged(work), self.loop))
+        start = time.perf_counter()
+        answered = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._logged(work), self.loop))
+        if self.others():
+            await asyncio.sleep(time.perf_counter() - start)
+        return answered
 
     async def _logged(self, work: Coroutine[Any, Any, T]) -> T:
         answered = await work

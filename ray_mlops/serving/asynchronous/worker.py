@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import math
 import random
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,7 +26,25 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _KEPT_HEADERS = ("x-degraded",)
 _CLEAN_S = 60.0
+_LATELY_S = 1.0
+# How long a thread may keep others from running: those who wait for an answer wait for several turns of it.
+_TURN_S = 0.0005
 _AGAIN_S = 1.0  # doubled with every attempt
+
+
+class Others:
+    """Whether anybody is waiting for an answer at this time."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def came(self) -> None:
+        """Note that somebody asks."""
+        self._last = time.monotonic()
+
+    def asking(self) -> bool:
+        """Whether somebody has asked lately."""
+        return time.monotonic() - self._last < _LATELY_S
 
 
 class Worker:
@@ -36,9 +57,11 @@ class Worker:
         self._bodies = ThreadPoolExecutor(self._limits.at_once, thread_name_prefix="asynchronous")
         self._files = ThreadPoolExecutor(self._limits.max_uploads, thread_name_prefix="queue")
         self._came = asyncio.Event()
+        self.others = Others()
 
     async def run(self) -> None:
         """Work until cancelled; what is being worked then is given up for others."""
+        sys.setswitchinterval(_TURN_S)
         loops = [asyncio.create_task(self._work()) for _ in range(self._limits.at_once)]
         loops.append(asyncio.create_task(self._clean()))
         try:
@@ -107,7 +130,7 @@ class Worker:
     async def _answer(self, invocation: Invocation, body: bytes) -> Response:
         given_up = False
         loop, rows = asyncio.get_running_loop(), self._limits.rows_at_once
-        asked = Sliced(self._asked, loop, rows, self._settled, lambda: given_up)
+        asked = Sliced(self._asked, loop, rows, self._settled, self.others.asking, lambda: given_up)
 
         def work() -> Response:
             kind, accept = invocation.content_type, invocation.accept
