@@ -57,11 +57,11 @@ class Worker:
         self._bodies = ThreadPoolExecutor(self._limits.at_once, thread_name_prefix="asynchronous")
         self._files = ThreadPoolExecutor(self._limits.max_uploads, thread_name_prefix="queue")
         self._came = asyncio.Event()
+        self._working, self._usual_turn_s = 0, sys.getswitchinterval()
         self.others = Others()
 
     async def run(self) -> None:
         """Work until cancelled; what is being worked then is given up for others."""
-        sys.setswitchinterval(_TURN_S)
         loops = [asyncio.create_task(self._work()) for _ in range(self._limits.at_once)]
         loops.append(asyncio.create_task(self._clean()))
         try:
@@ -102,6 +102,8 @@ class Worker:
 
     async def _attempt(self, lease: Lease) -> None:
         renewing = asyncio.create_task(self._renew(lease))
+        self._working += 1
+        sys.setswitchinterval(_TURN_S)
         try:
             if found := await self.file(self.queue.read, lease.id):
                 await self._try(lease, *found)
@@ -109,6 +111,8 @@ class Worker:
             self.queue.hand_back(lease)  # at once: the loop is about to end
             raise
         finally:
+            self._working -= 1
+            sys.setswitchinterval(_TURN_S if self._working else self._usual_turn_s)
             renewing.cancel()
 
     async def _try(self, lease: Lease, invocation: Invocation, body: bytes) -> None:
