@@ -111,7 +111,7 @@ class RequestSchema:
                 read += self._batch.validate_json(part)[self._list]
             except ValidationError as error:
                 found = error.errors(include_url=False, include_input=False)
-                placed = [{**one, "loc": (self._list, one["loc"][1] + start, *one["loc"][2:])} for one in found]
+                placed = [{**one, "loc": (self._list, int(one["loc"][1]) + start, *one["loc"][2:])} for one in found]
                 raise BadRequest(422, self._problems(placed)) from None
         return read
 

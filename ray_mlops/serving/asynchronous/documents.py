@@ -3,7 +3,7 @@
 from typing import Any
 
 from ray_mlops.serving.asynchronous.limits import Asynchronous
-from ray_mlops.serving.asynchronous.queue import ID
+from ray_mlops.serving.asynchronous.records import ID
 from ray_mlops.serving.openapi import content, record, responses
 
 _TAG = "asynchronous"

@@ -9,79 +9,20 @@ or one failure. Then the request and its leases go. Whatever a replica leaves ha
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
-
-from pydantic import Field
+from typing import TypeVar
 
 from ray_mlops.contract import Frozen
 from ray_mlops.errors import DataError, StorageError
 from ray_mlops.platform import files
 from ray_mlops.serving.asynchronous.limits import Asynchronous
+from ray_mlops.serving.asynchronous.records import Invocation, Lease, Outcome, State
 
-ID = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}"
 _HEAD_BYTES = 1 << 16
 _LONGEST_REASON = 2000
 _FOLDERS = ("leases", "outcomes", "outputs", "failures")
-
-
-class Invocation(Frozen):
-    """What is asked for, besides the body: that is in the same file, or at the URI `input`.
-
-    `digest` is of all that the caller gave, `owner` the name of the key it was sent with.
-    """
-
-    id: str
-    digest: str
-    submitted: datetime
-    content_type: str | None = None
-    accept: str | None = None
-    input: str = ""
-    owner: str | None = None
-    deadline_s: float | None = Field(default=None, gt=0)
-    keep_s: float | None = Field(default=None, gt=0)
-
-
-class Lease(Frozen):
-    """The right of one replica to work a request `until` a moment; `reason` says why the attempt ended early."""
-
-    id: str
-    attempt: int
-    replica: str
-    until: datetime
-    reason: str = ""
-
-
-class Outcome(Frozen):
-    """How a request ended; its answer, or the `status` and `reason` for which there is none."""
-
-    id: str
-    digest: str
-    owner: str | None
-    finished: datetime
-    attempts: int
-    content_type: str = "application/json"
-    headers: Mapping[str, str] = {}
-    status: int = 200
-    reason: str = ""
-
-    @property
-    def done(self) -> bool:
-        return self.status == 200
-
-
-class State(Frozen):
-    """Where a request is on its way; `reason` of its failure, or of the attempt before."""
-
-    id: str
-    state: Literal["pending", "running", "done", "failed"]
-    digest: str
-    owner: str | None
-    attempts: int
-    reason: str = ""
-
 
 Head = TypeVar("Head", bound=Frozen)
 

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ray_mlops.serving import edge
 from ray_mlops.serving.access.guard import OPEN, path_of
 from ray_mlops.serving.asynchronous import documents
-from ray_mlops.serving.asynchronous.queue import Queue, State
+from ray_mlops.serving.asynchronous.queue import Queue
+from ray_mlops.serving.asynchronous.records import State
 from ray_mlops.serving.asynchronous.submission import Reception
 from ray_mlops.serving.asynchronous.worker import Others, Worker
 from ray_mlops.serving.edge import refused

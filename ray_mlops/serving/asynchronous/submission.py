@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 
 from ray_mlops.errors import StorageError
-from ray_mlops.serving.asynchronous.queue import ID, Invocation, Outcome, State
+from ray_mlops.serving.asynchronous.records import ID, Invocation, Outcome, State
 from ray_mlops.serving.asynchronous.worker import Worker
 from ray_mlops.serving.edge import body_of, refused
 

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 
 from ray_mlops.errors import DataError, StorageError
-from ray_mlops.serving.asynchronous.queue import Invocation, Lease, Queue
+from ray_mlops.serving.asynchronous.queue import Queue
+from ray_mlops.serving.asynchronous.records import Invocation, Lease
 from ray_mlops.serving.asynchronous.sliced import Sliced, Stopped
 from ray_mlops.serving.protocols import sagemaker
 from ray_mlops.serving.protocols.asked import Asked

@@ -12,7 +12,8 @@ import pytest
 from ray_mlops.errors import StorageError
 from ray_mlops.platform import files
 from ray_mlops.serving.asynchronous.limits import Asynchronous
-from ray_mlops.serving.asynchronous.queue import Invocation, Lease, Queue
+from ray_mlops.serving.asynchronous.queue import Queue
+from ray_mlops.serving.asynchronous.records import Invocation, Lease
 
 SHORT = Asynchronous(lease_s=0.05, max_attempts=2)
 
