@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import key_commands
+from ray_mlops import key_commands, load_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(load_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
@@ -118,6 +119,20 @@ def deploy(model: Model, root: Root = ROOT, assignments: Set = [], verbose: Verb
     from ray_mlops import commands
 
     commands.deploy(root, model, assignments, verbose=verbose)
+
+
+@app.command("deploy-many")
+def deploy_many(
+    name: Annotated[str, typer.Argument(help="the endpoint's name")],
+    models: Annotated[list[str], typer.Argument(help="NAME, NAME@alias or NAME/version of each", metavar="MODEL...")],
+    root: Root = ROOT,
+    assignments: Set = [],  # noqa: B006
+    verbose: Verbose = False,
+) -> None:
+    """Deploy several registered models as one endpoint, which holds some of them at a time."""
+    from ray_mlops import many_models
+
+    many_models.deploy_many(root, name, models, assignments, verbose=verbose)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What the commands do, once parsed. The console and the command line call the same functions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
@@ -117,9 +118,7 @@ def reject(root: str, model: str, reason: str) -> None:
 def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool = False) -> None:
     """Deploy a registered version."""
     run = _administration(root)
-    version = _named(registry.open_registry(run), model, default="champion").artifact()
-    stage, config = (image_deploy, ImageDeployConfig()) if _of_images(version) else (deploy_stage, DeployConfig())
-    config = apply(config, assignments)
+    version, stage, config = deployable(run, model, assignments)
     runtime.connect(verbose=verbose)
     try:
         step = store.Step("deploy", stage.run, config, {"version": version}, valid=deploy_stage.is_live)
@@ -127,6 +126,13 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool =
     finally:
         runtime.disconnect()
     print(console.summary(record.artifact))
+
+
+def deployable(run: Run, model: str, assignments: Sequence[str]) -> tuple[ModelVersion, Any, Any]:
+    """A registered version, the stage that deploys it, and how."""
+    version = _named(registry.open_registry(run), model, default="champion").artifact()
+    stage, config = (image_deploy, ImageDeployConfig()) if _of_images(version) else (deploy_stage, DeployConfig())
+    return version, stage, apply(config, assignments)
 
 
 def undeploy(root: str, name: str) -> None:

@@ -1,6 +1,7 @@
 """Files in the run root, on a folder or on `s3://`: small atomic writes, whole-folder transfer, clear errors.
 
-A write is visible either whole or not at all: locally through a temporary file and a rename, on S3 because a PUT is.
+A write is visible either whole or not at all: locally through a temporary file and a rename, on S3 because a PUT is. Of
+several who create the same file one succeeds: locally because a link is exclusive, on S3 by a conditional PUT.
 """
 
 import json
@@ -8,7 +9,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +75,32 @@ def listing(uri: str) -> list[str]:
     return sorted(info.base_name for info in found)
 
 
+def by_age(uri: str) -> list[tuple[str, datetime]]:
+    """Names directly below a folder with the time of their last change (UTC), oldest first; empty when it is not there."""
+    with _storage("list", uri):
+        filesystem_, path = filesystem(uri)
+        found = filesystem_.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    aged = [(info.base_name, info.mtime) for info in found if info.type == fs.FileType.File and info.mtime]
+    return sorted(aged, key=lambda one: (one[1], one[0]))
+
+
 def read_bytes(uri: str) -> bytes:
     """The content of a file."""
     with _storage("read", uri):
         filesystem_, path = filesystem(uri)
         with filesystem_.open_input_stream(path) as stream:
             return stream.read()
+
+
+def find_bytes(uri: str, most: int | None = None) -> bytes | None:
+    """The content of a file, or its first `most` bytes; None when it is not there."""
+    with _storage("read", uri):
+        filesystem_, path = filesystem(uri)
+        try:
+            with filesystem_.open_input_stream(path) as stream:
+                return stream.read(most)
+        except FileNotFoundError:
+            return None
 
 
 def read_text(uri: str) -> str:
@@ -102,7 +124,50 @@ def write_bytes(uri: str, content: bytes) -> None:
             _write_local(Path(path), content)
 
 
+def create_bytes(uri: str, content: bytes) -> bool:
+    """Write a file whole where there is none yet; whether it did. Of several at once, one does."""
+    with _storage("create", uri):
+        return _create_remote(uri, content) if is_remote(uri) else _create_local(Path(absolute(uri)), content)
+
+
+def _create_local(path: Path, content: bytes) -> bool:
+    with _temporary(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+def _create_remote(uri: str, content: bytes) -> bool:
+    """By boto3, as Arrow sends no conditions."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    scheme, _, place = uri.partition("://")
+    if scheme != "s3":
+        raise StorageError(f"cannot create {uri} for certain that nobody else does: only a folder and s3:// can")
+    bucket, _, key = place.partition("/")
+    try:
+        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+    except ClientError as error:
+        # The second is what S3 answers to one of two that come at the same moment.
+        if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):
+            return False
+        raise StorageError(f"cannot create {uri}: {error}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"cannot create {uri}: {error}") from error
+    return True
+
+
 def _write_local(path: Path, content: bytes) -> None:
+    with _temporary(path, content) as temporary:
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _temporary(path: Path, content: bytes) -> Iterator[str]:
+    """A file with some content beside `path`, on the disk when it is handed over, gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -110,10 +175,9 @@ def _write_local(path: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
+        yield temporary
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_text(uri: str, content: str) -> None:
@@ -131,10 +195,11 @@ def remove(uri: str) -> None:
     with _storage("delete", uri):
         filesystem_, path = filesystem(uri)
         kind = filesystem_.get_file_info(path).type
-        if kind == fs.FileType.Directory:
-            filesystem_.delete_dir(path)
-        elif kind == fs.FileType.File:
-            filesystem_.delete_file(path)
+        with suppress(FileNotFoundError):  # somebody else was faster
+            if kind == fs.FileType.Directory:
+                filesystem_.delete_dir(path)
+            elif kind == fs.FileType.File:
+                filesystem_.delete_file(path)
 
 
 def upload(folder: str, uri: str) -> None:

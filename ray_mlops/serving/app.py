@@ -16,6 +16,9 @@ from starlette.responses import Response
 from ray_mlops.serving import documents, edge, protocols, try_page
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.asynchronous import routes as asynchronous
+from ray_mlops.serving.asynchronous.limits import Asynchronous
+from ray_mlops.serving.asynchronous.queue import Queue
 from ray_mlops.serving.layers import surround
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.schema import label_schema, transaction_schema
@@ -33,10 +36,11 @@ def build_app(
     health: Mapping[str, Any],
     ring: KeyRing | None = None,
     log: Appender | None = None,
+    queue: Queue | None = None,
 ) -> FastAPI:
     """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask; `log` gets a line a request.
+    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later.
     """
     title = f"{model['name']}, version {model['version']}"
     app = try_page.application(title, model["version"], keys=ring is not None)
@@ -54,9 +58,22 @@ def build_app(
     _answer_transactions(app, asked, model)
     _answer_labels(app, asked)
     protocols.add(app, asked)
+    if queue:
+        asynchronous.add(app, _patient(asked, queue.limits), queue, scorer.capture.settled)
     edge.handle_errors(app)
     surround(app, limits, scorer.capture, ring=ring, log=log)
     return app
+
+
+def _patient(asked: Transactions, limits: Asynchronous) -> Transactions:
+    """The same, for those who wait: for more at once, and without an answer from anything but the model."""
+    larger = {"max_transactions": limits.max_rows, "max_body_bytes": limits.max_body_bytes}
+    return replace(
+        asked,
+        scorer=replace(asked.scorer, substitute=None),
+        schema=transaction_schema(asked.scorer.predictor.definition, most=limits.max_rows),
+        limits=asked.limits.model_copy(update={**larger, "deadline_s": limits.deadline_s}),
+    )
 
 
 def _answer_transactions(app: FastAPI, asked: Transactions, model: Mapping[str, Any]) -> None:

@@ -15,30 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from ray_mlops.contract import Endpoint, Frozen
+from ray_mlops.contract import Endpoint
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files, runtime
 from ray_mlops.serving import door, probe
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.replica import Answering, Replica, health
+from ray_mlops.serving.scale import Scale
 
 LOOPBACK = Network()
-
-
-class Scale(Frozen):
-    """How many replicas: between `min_replicas` and `max_replicas`, about `target_ongoing` requests in each.
-
-    Beyond `max_queued` waiting requests the answer is 503 at once. `cpus` is what a replica reserves in Ray.
-    """
-
-    min_replicas: int = Field(default=1, ge=1)
-    max_replicas: int = Field(default=4, ge=1)
-    target_ongoing: float = Field(default=4.0, gt=0)
-    max_ongoing: int = Field(default=64, ge=1)
-    max_queued: int = Field(default=256, ge=1)
-    cpus: float = Field(default=0.2, ge=0)
 
 
 @contextmanager
@@ -123,6 +108,11 @@ def local_folder(root: str, name: str) -> str:
     return str(Path(runtime.home()) / "endpoints" / key / name)
 
 
+def queue_folder(root: str, name: str) -> str:
+    """Where an endpoint of a run root keeps what is asked for later."""
+    return files.join(files.absolute(root), "async", name)
+
+
 def remember(endpoint: Endpoint, root: str) -> None:
     """Record below a run root what was deployed, for `stages.deploy.live_endpoint`."""
     files.write_json(files.join(root, "endpoints", endpoint.name, "endpoint.json"), endpoint.model_dump(mode="json"))
@@ -131,20 +121,13 @@ def remember(endpoint: Endpoint, root: str) -> None:
 def _deployment(scale: Scale, replica: type) -> Any:
     from ray import serve
 
-    autoscaling = {
-        "min_replicas": scale.min_replicas,
-        "max_replicas": max(scale.min_replicas, scale.max_replicas),
-        "target_ongoing_requests": scale.target_ongoing,
-        "upscale_delay_s": 2,
-        "downscale_delay_s": 60,
-    }
     decorate = serve.deployment(
         name="Replica",
-        autoscaling_config=autoscaling,
+        autoscaling_config=scale.autoscaling,
         max_ongoing_requests=scale.max_ongoing,
         max_queued_requests=scale.max_queued,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
-        ray_actor_options={"num_cpus": scale.cpus},
+        ray_actor_options={"num_cpus": scale.replicas.cpus},
         graceful_shutdown_timeout_s=10,
         max_constructor_retry_count=2,
         max_surge_percent=100,  # old replicas answer until the new ones do

@@ -1,6 +1,7 @@
 """From the files of a request to answers, and a line a picture in the capture log."""
 
 import asyncio
+import copy
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class Answerer:
         self.predictor, self.capture, self.pinned, self.prior = predictor, capture, pinned, prior
         self._readers = ThreadPoolExecutor(max_workers=decoders, thread_name_prefix="decoding")
         self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(self._predict, most=batch)
+
+    def without_prior(self) -> "Answerer":
+        """The same, which tells nothing of pictures that it has not looked at; both share their batches."""
+        same = copy.copy(self)
+        same.prior = None
+        return same
 
     def _predict(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return list(self.predictor.probabilities(np.stack(pictures)))

@@ -1,6 +1,7 @@
 """The HTTP face of an endpoint for images. It runs in a replica, and as well without Ray in a test."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,6 +10,9 @@ from starlette.responses import Response
 from ray_mlops.serving import edge, image_documents, protocols, try_page
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.asynchronous import routes as asynchronous
+from ray_mlops.serving.asynchronous.limits import Asynchronous
+from ray_mlops.serving.asynchronous.queue import Queue
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.layers import surround
@@ -23,10 +27,11 @@ def build_image_app(
     health: Mapping[str, Any],
     ring: KeyRing | None = None,
     log: Appender | None = None,
+    queue: Queue | None = None,
 ) -> FastAPI:
     """The application that answers with one model; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask; `log` gets a line a request.
+    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later.
     """
     title = f"{model['name']}, version {model['version']}"
     app = try_page.application(title, model["version"], keys=ring is not None)
@@ -55,6 +60,18 @@ def build_image_app(
         return edge.answer(200, {"capture": answerer.capture.counts()})
 
     protocols.add(app, asked)
+    if queue:
+        asynchronous.add(app, _patient(asked, queue.limits), queue, answerer.capture.settled)
     edge.handle_errors(app)
     surround(app, limits, answerer.capture, ring=ring, log=log)
     return app
+
+
+def _patient(asked: Pictures, limits: Asynchronous) -> Pictures:
+    """The same, for those who wait: for more at once, and without an answer from anything but the model."""
+    larger = {"max_images": limits.max_rows, "max_body_bytes": limits.max_body_bytes}
+    return replace(
+        asked,
+        answerer=asked.answerer.without_prior(),
+        limits=asked.limits.model_copy(update={**larger, "deadline_s": limits.deadline_s}),
+    )

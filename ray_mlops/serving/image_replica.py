@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.replica import Answering, health, request_log
+from ray_mlops.serving.pace import Pace, Paced
+from ray_mlops.serving.replica import Answering, health, request_log, waiting
 from ray_mlops.vision.predictor import ImagePredictor
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class ImageReplica:
         self._predictor = ImagePredictor.load(self._bundle)
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
         self._predictor.probabilities(np.zeros((1, *self._predictor.transform.shape), np.uint8))
+        self._pace, self._open = Pace(waiting(self._settings)), ExitStack()
         self._capture = Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
@@ -48,14 +51,28 @@ class ImageReplica:
         pinned = Pinned(settings.version, settings.digest)
         shares = prior(self._bundle) if settings.limits.degraded == "prior" else None
         answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch, prior=shares)
-        return build_image_app(
+        ring, log = KeyRing(settings.access), request_log(settings)
+        for opened in (ring, log, self._capture):
+            self._open.callback(opened.close)
+        app = build_image_app(
             answerer,
             metadata(self._bundle, settings),
             settings.limits,
             health=health(settings),
-            ring=KeyRing(settings.access),
-            log=request_log(settings),
+            ring=ring,
+            log=log,
+            queue=self._pace.queue,
         )
+        app.add_middleware(Paced, pace=self._pace)
+        return app
+
+    def close(self) -> None:
+        """End its threads and give back its files; it is asked no more."""
+        self._open.close()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to `autoscaling.Policy`."""
+        return self._pace.stats()
 
 
 def metadata(bundle: Bundle, settings: Answering) -> dict[str, Any]:

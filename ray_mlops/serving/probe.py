@@ -13,14 +13,14 @@ from ray_mlops.contract import Endpoint
 from ray_mlops.errors import EndpointError
 from ray_mlops.serving.replica import log_id
 
-_PROBE_S = 1.0
+_PROBE_S = 10.0  # one that has scaled to zero starts first
 # The deployer asks the very machine that it has just started Serve on, by an address that no certificate need name.
 _TLS = ssl._create_unverified_context()
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_TLS))
 
 
 def is_live(endpoint: Endpoint) -> bool:
-    """Whether the endpoint answers within a second, with the digest and the log it was deployed with."""
+    """Whether the endpoint answers within ten seconds, with the digest and the log it was deployed with."""
     found = _health(endpoint.url)
     return found.get("digest") == endpoint.digest and found.get("log") == log_id(endpoint.capture)
 
@@ -53,6 +53,19 @@ def ask(
     if "degraded" in found:
         raise EndpointError(f"{url}/{route} has no time for the model, or no entity store: it answers {found}")
     return found
+
+
+def get(url: str, *, key: str = "") -> Any:
+    """What an endpoint tells at `url`, in JSON; raises `EndpointError` when it does not."""
+    request = urllib.request.Request(url, headers={"x-api-key": key} if key else {})
+    try:
+        with _DIRECT.open(request, timeout=10) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        hint = "; send a key: --key or RAY_MLOPS_KEY" if error.code in (401, 403) else ""
+        raise EndpointError(f"{url} answers {error.code}: {error.read().decode()[:500]}{hint}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise EndpointError(f"{url} does not answer: {error}") from error
 
 
 def _health(url: str) -> Mapping[str, Any]:

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import Access, KeyRing
 from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.asynchronous.limits import Asynchronous
+from ray_mlops.serving.asynchronous.queue import Queue
 from ray_mlops.serving.capture import Capture, Capturing
 from ray_mlops.serving.limits import Limits
+from ray_mlops.serving.pace import Pace, Paced
 from ray_mlops.serving.scoring import Scorer
 from ray_mlops.serving.substitute import Substitute
 
@@ -23,15 +27,24 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Closable = TypeVar("Closable", bound=_Closable)
+
+
 class Answering(Frozen):
     """Which version answers under which name, to whom, and the folder where it logs what it answered; beside that is the
-    folder `requests`, with a line a request."""
+    folder `requests`, with a line a request. `queue` is the URI where what is asked for later is kept, if it may be."""
 
     name: str
     bundle: str
     digest: str
     version: str
     capture: str
+    queue: str = ""
+    asynchronous: Asynchronous = Asynchronous()
     access: Access = Access()
     capturing: Capturing = Capturing()
 
@@ -55,10 +68,12 @@ class Replica:
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
         predictor.reasons(np.zeros((1, names), np.float32), 1)
         predictor.score(np.zeros((1, names), np.float32))
+        self._pace, self._open = Pace(waiting(self._settings)), ExitStack()
+        needed = predictor.definition.windows
         self._scorer = Scorer(
             predictor,
-            open_store(self._settings.store, predictor.definition) if predictor.definition.windows else None,
-            Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing),
+            self._held(open_store(self._settings.store, predictor.definition)) if needed else None,
+            self._held(Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)),
             self._settings.version,
             self._settings.digest,
             Substitute.of(self._settings.limits.degraded, predictor, self._bundle),
@@ -69,19 +84,40 @@ class Replica:
         from ray_mlops.serving.app import build_app
 
         settings = self._settings
-        return build_app(
+        app = build_app(
             self._scorer,
             metadata(self._bundle, settings),
             settings.limits,
             health=health(settings),
-            ring=KeyRing(settings.access),
-            log=request_log(settings),
+            ring=self._held(KeyRing(settings.access)),
+            log=self._held(request_log(settings)),
+            queue=self._pace.queue,
         )
+        app.add_middleware(Paced, pace=self._pace)
+        return app
+
+    def close(self) -> None:
+        """End its threads and give back its files; it is asked no more."""
+        self._open.close()
+
+    def _held(self, opened: Closable) -> Closable:
+        self._open.callback(opened.close)
+        return opened
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve hands to `autoscaling.Policy`."""
+        return self._pace.stats()
 
 
 def request_log(settings: Answering) -> Appender:
     """The log with a line a request; nobody waits for it."""
     return Appender(str(Path(settings.capture).parent / "requests"), f"v{settings.version}", eager=False)
+
+
+def waiting(settings: Answering) -> Queue | None:
+    """What is asked for later; None where the endpoint answers at once or not at all."""
+    on = settings.queue and settings.asynchronous.enabled
+    return Queue(settings.queue, settings.asynchronous) if on else None
 
 
 def health(settings: Answering) -> dict[str, Any]:

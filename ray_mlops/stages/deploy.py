@@ -1,6 +1,9 @@
 """Deploy: prove that the online path gives the features of the batch path, fill the entity store with recent history,
 start the replicas on a pinned bundle, and ask them one question."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 from pydantic import Field, field_validator
 
@@ -16,6 +19,7 @@ from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import gate, probe
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale, undeploy
 from ray_mlops.serving.limits import Limits
@@ -43,6 +47,7 @@ class DeployConfig(Frozen):
     limits: Limits = Limits()
     scale: Scale = Scale()
     capturing: Capturing = Capturing()
+    asynchronous: Asynchronous = Asynchronous()
 
     @field_validator("store")
     @classmethod
@@ -85,6 +90,29 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     return endpoint
 
 
+def prepared(
+    config: DeployConfig, run: Run, *, version: ModelVersion, folder: str
+) -> tuple[Settings, Mapping[str, Any]]:
+    """A version ready to answer as one of many, and its example: proven, with state and log in the local `folder`.
+
+    Raises what `run` raises before it starts replicas.
+    """
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
+    own = {
+        "name": version.name,
+        "capture": f"{folder}/capture",
+        "store": f"sqlite:///{folder}/entities.db",
+        "queue": "",
+    }
+    settings = _settings(config, run, version).model_copy(update=own)
+    history = _history(version.uri, definition)
+    if history is not None:
+        _prove(config, definition, history, settings, run)
+    _fill(settings.store, definition, history, CaptureLog(settings.capture), run)
+    return settings, bundle.json("example.json")
+
+
 def live_endpoint(root: str, name: str) -> Endpoint | None:
     """The endpoint of a name that was deployed last from a run root, if it answers."""
     path = files.join(root, "endpoints", name, "endpoint.json")
@@ -102,6 +130,8 @@ def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings
         version=version.version,
         store=config.store or f"sqlite:///{folder}/entities.db",
         capture=f"{folder}/capture",
+        queue=endpoints.queue_folder(run.root, name),
+        asynchronous=config.asynchronous,
         limits=config.limits,
         capturing=config.capturing,
     )

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -232,3 +233,27 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
 def test_any_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(BadRequest):
         SCHEMA.read(body)
+
+
+def test_a_large_batch_is_read_in_parts_as_a_small_one_is() -> None:
+    schema = transaction_schema(DEFINITION, most=60_000)
+    good = [{**GOOD, "transaction_id": number, "note": "n" * 60} for number in range(40_000)]
+    body = orjson.dumps({"transactions": good})
+    assert len(body) > 4 << 20
+    rows, batch = schema.read(body)
+    assert batch and [row["transaction_id"] for row in rows] == list(range(40_000))
+    assert rows[:2] == schema.read(orjson.dumps({"transactions": good[:2]}))[0]
+    for place, change in ((31_234, {"amount": -1}), (39_999, {"amout": 1})):
+        bad = [*good[:place], {**good[place], **change}, *good[place + 1 :]]
+        with pytest.raises(BadRequest) as refused:
+            schema.read(orjson.dumps({"transactions": bad}))
+        assert (
+            refused.value.status == 422
+            and refused.value.problems[0].field == f"transactions.{place}.{next(iter(change))}"
+        )
+    with pytest.raises(BadRequest) as refused:
+        schema.read(orjson.dumps({"transactions": good * 2}))
+    assert refused.value.status == 413
+    with pytest.raises(BadRequest) as refused:
+        schema.read(body[:-1])
+    assert refused.value.status == 400

@@ -15,6 +15,7 @@ from ray_mlops.serving.schema import Problem
 OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready", try_page.PATH})
 ANY_KEY = frozenset({"/model", "/openapi.json"})
 SCOPES: Mapping[str, str] = {"/labels": "label", "/stats": "admin"}
+MODELS = "/models/"
 _MAKE = "`ray-mlops keys create` makes one"
 _CREDENTIALS = (b"authorization", b"x-api-key")
 Headers = Mapping[str, str] | None
@@ -74,7 +75,8 @@ class _Refusal:
             return cls.unknown(f"holds the key {key.name!r} ({key.id}), which is {state}; {_MAKE}")
         scope.setdefault("state", {})["key"] = key.name
         need = SCOPES.get(path, "score")
-        if path not in ANY_KEY and not {need, "admin"}.intersection(key.scopes):
+        # The application of a model that is one of many asks for the scope itself.
+        if path not in ANY_KEY and not path.startswith(MODELS) and not {need, "admin"}.intersection(key.scopes):
             has = ", ".join(key.scopes)
             return cls(403, f"holds the key {key.name!r} with scope {has}; {path} needs scope {need}")
         if wait := ring.wait_s(key):

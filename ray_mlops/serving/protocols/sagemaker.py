@@ -79,9 +79,13 @@ async def _invoke_endpoint(asked: Asked, request: Request) -> Response:
 
 
 async def _invoke(asked: Asked, request: Request, request_id: str) -> Response:
-    kind = request.headers.get("content-type")
-    accepted = _accepted(request.headers.get("accept"))
-    body = await seam.body(asked, request)
+    headers, body = request.headers, await seam.body(asked, request)
+    return await invoked(asked, body, headers.get("content-type"), accept=headers.get("accept"), request_id=request_id)
+
+
+async def invoked(asked: Asked, body: bytes, kind: str | None, *, accept: str | None, request_id: str) -> Response:
+    """The answer to a body of type `kind` in a form that `accept` allows; raises `BadRequest`."""
+    accepted = _accepted(accept)
     bare = (kind or "").partition(";")[0].strip().lower()
     if bare in _READERS:
         questions, batch = asked.check(_READERS[bare](body, asked.columns)), True

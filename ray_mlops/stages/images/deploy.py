@@ -1,5 +1,8 @@
 """Deploy a classifier of images: start the replicas on a pinned bundle, and ask them about one picture."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run
@@ -8,6 +11,7 @@ from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import probe
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
@@ -24,6 +28,7 @@ class ImageDeployConfig(Frozen):
     limits: ImageLimits = ImageLimits()
     scale: Scale = Scale()
     capturing: Capturing = Capturing()
+    asynchronous: Asynchronous = Asynchronous()
 
 
 def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
@@ -32,22 +37,14 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
     Raises `StorageError` when the bundle is damaged and `EndpointError` when the endpoint cannot start or answer.
     """
     access, key = opening.access(run.root, config.network)
-    bundle = Bundle.load(version.uri, digest=version.digest)
     name = config.name or version.name
-    settings = ImageSettings(
-        name=name,
-        bundle=version.uri,
-        digest=version.digest,
-        version=version.version,
-        capture=f"{endpoints.local_folder(run.root, name)}/capture",
-        limits=config.limits,
-        capturing=config.capturing,
-        access=access,
-    )
+    settings, asked = prepared(config, version=version, folder=endpoints.local_folder(run.root, name))
+    queue = {"queue": endpoints.queue_folder(run.root, name), "asynchronous": config.asynchronous}
+    settings = settings.model_copy(update={"name": name, "access": access, **queue})
     url = endpoints.start(
         settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s, replica=ImageReplica
     )
-    probe.ask(url, example(bundle), seconds=config.limits.deadline_s, route="predict", key=key)
+    probe.ask(url, asked, seconds=config.limits.deadline_s, route="predict", key=key)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,
@@ -60,3 +57,20 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
     )
     endpoints.remember(endpoint, run.root)
     return endpoint
+
+
+def prepared(
+    config: ImageDeployConfig, *, version: ModelVersion, folder: str
+) -> tuple[ImageSettings, Mapping[str, Any]]:
+    """A version ready to answer under its own name, perhaps as one of many, and its example; its log is in `folder`."""
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    settings = ImageSettings(
+        name=version.name,
+        bundle=version.uri,
+        digest=version.digest,
+        version=version.version,
+        capture=f"{folder}/capture",
+        limits=config.limits,
+        capturing=config.capturing,
+    )
+    return settings, example(bundle)
