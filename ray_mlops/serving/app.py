@@ -18,6 +18,10 @@ from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.layers import surround
 from ray_mlops.serving.limits import Limits
+from ray_mlops.serving.rollouts.choice import Served
+from ray_mlops.serving.rollouts.switch import Switch
+from ray_mlops.serving.rollouts.tally import CHAMPION
+from ray_mlops.serving.rollouts.transactions import TransactionSwitch
 from ray_mlops.serving.schema import label_schema, transaction_schema
 from ray_mlops.serving.scoring import Scorer
 from ray_mlops.serving.transactions import Transactions
@@ -33,10 +37,11 @@ def build_app(
     health: Mapping[str, Any],
     ring: KeyRing | None = None,
     log: Appender | None = None,
+    switch: Switch | None = None,
 ) -> FastAPI:
     """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask; `log` gets a line a request.
+    Without the keys of a ring everybody may ask; `log` gets a line a request; `switch` may bring a challenger.
     """
     title = f"{model['name']}, version {model['version']}"
     app = try_page.application(title, model["version"], keys=ring is not None)
@@ -50,7 +55,9 @@ def build_app(
         return edge.answer(200, health)
 
     schema = transaction_schema(scorer.predictor.definition, most=limits.max_transactions)
-    asked = Transactions(model["name"], scorer, schema, limits, run, model["example"] or {})
+    switch = switch or Switch(model["name"], Served(CHAMPION, scorer.version, scorer.digest))
+    rollout = TransactionSwitch(switch, scorer, patience_s=limits.deadline_s / 2)
+    asked = Transactions(model["name"], scorer, schema, limits, run, model["example"] or {}, rollout)
     _answer_transactions(app, asked, model)
     _answer_labels(app, asked)
     protocols.add(app, asked)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
+VERSION = {name: {"type": "string"} for name in ("model", "variant", "version", "digest", "request_id")}
 REQUEST_ID = {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}}
 CAPTURE = {
     "type": "object",

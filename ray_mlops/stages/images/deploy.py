@@ -1,5 +1,7 @@
 """Deploy a classifier of images: start the replicas on a pinned bundle, and ask them about one picture."""
 
+import uuid
+
 from pydantic import Field
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run
@@ -12,6 +14,7 @@ from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.image_replica import ImageReplica, ImageSettings, example
+from ray_mlops.serving.rollouts import replicas
 
 
 class ImageDeployConfig(Frozen):
@@ -44,8 +47,15 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         capturing=config.capturing,
         access=access,
     )
+    code = uuid.uuid4().hex
     url = endpoints.start(
-        settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s, replica=ImageReplica
+        settings,
+        config.scale,
+        port=config.port,
+        network=config.network,
+        seconds=config.ready_s,
+        replica=ImageReplica,
+        code=code,
     )
     probe.ask(url, example(bundle), seconds=config.limits.deadline_s, route="predict", key=key)
     endpoint = Endpoint(
@@ -59,4 +69,5 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         route="predict",
     )
     endpoints.remember(endpoint, run.root)
+    replicas.remember(version, config, settings, code, run.root)
     return endpoint
