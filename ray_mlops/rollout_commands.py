@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ray_mlops import commands, console
+from ray_mlops import commands
 from ray_mlops.contract import ModelVersion, Run
 from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.overrides import override as apply
@@ -102,19 +102,15 @@ def rollouts(root: str, name: str, identity: str) -> None:
     if not found:
         print(f"no rollouts of {name} yet: `ray-mlops deploy {name} --canary 10` makes the first")
         return
-    rows = [
-        (
-            one.id,
-            f"{one.started:%Y-%m-%d %H:%M:%S}",
-            f"{one.user}@{one.host}",
-            f"{one.champion.version} → {one.challenger.version} ({one.challenger.digest[:12]})",
-            " ".join([one.plan.mode, *(f"{100 * share:g}%" for share in one.plan.shares if share)]),
-            one.status if one.status != "running" or one.alive() else "abandoned",
-            one.reason,
+    for one in found:
+        status = one.status if one.status != "running" or one.alive() else "abandoned"
+        shares = [f"{100 * share:g}%" for share in one.plan.shares if share]
+        versions = (
+            f"{one.champion.model}/{one.champion.version} → {one.challenger.version} ({one.challenger.digest[:12]})"
         )
-        for one in found
-    ]
-    console.print_table(("rollout", "started (UTC)", "by", "versions", "plan", "status", "reason"), rows)
+        print(f"{one.id}  {status:<11}  {versions}  {' '.join([one.plan.mode, *shares])}  {one.user}@{one.host}")
+        if one.reason:
+            print(f"    {one.reason}")
 
 
 def _promote(driver: Driver, run: Run, known: registry.Registry, config: Config, version: ModelVersion) -> Rollout:

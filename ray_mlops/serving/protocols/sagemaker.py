@@ -19,6 +19,7 @@ from ray_mlops.serving.edge import refused
 from ray_mlops.serving.protocols import asked as seam
 from ray_mlops.serving.protocols import invocation_documents, rows
 from ray_mlops.serving.protocols.asked import Asked, Columns
+from ray_mlops.serving.rollouts import choice
 
 PREFIX = "/endpoints/"
 DEGRADED = "x-degraded"
@@ -69,7 +70,8 @@ async def _invoke_endpoint(asked: Asked, request: Request) -> Response:
     if given is not None and not _INFERENCE_ID.fullmatch(given):
         raise refused(404, "should be 1 to 64 visible characters", "InferenceId")
     response = await _invoke(asked, request, given or edge.request_id(request))
-    response.headers["x-amzn-invoked-production-variant"] = asked.version["variant"]
+    answered = choice.served()
+    response.headers["x-amzn-invoked-production-variant"] = answered.variant if answered else choice.ALL
     if (attributes := headers.get(f"{_HEADER}custom-attributes")) is not None:
         response.headers[f"{_HEADER}custom-attributes"] = attributes
     return response
