@@ -46,16 +46,16 @@ class PictureSwitch:
         self, files: Mapping[str, bytes], *, top: int, request_id: str, turn: Turn
     ) -> list[dict[str, Any]]:
         """One answer a file, in their order; the content of the first chooses who answers."""
-        now, given = self.switch.now, list(files.values())
+        given = list(files.values())
         picked = self.switch.pick(given[0] if given else b"")
 
         async def by(answerer: Answerer) -> list[dict[str, Any]]:
             return await answerer.answer(files, top=top, request_id=request_id, turn=turn)
 
         async def challengers(underway: Underway) -> list[dict[str, Any]]:
-            return await underway.wait(by(picked.challenger), self._patience_s)
+            return await underway.wait(by(underway.challenger), self._patience_s)
 
         answers = await self.switch.counted(picked, lambda: by(self._champion), challengers)
-        if now and given:
+        if (now := picked.now) and given:
             now.beside.offer(lambda: given)
         return answers

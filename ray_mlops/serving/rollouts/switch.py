@@ -36,10 +36,10 @@ class Family(Protocol):
 
 
 class Picked(NamedTuple):
-    """Who is to answer a request: the challenger of a rollout, or the champion where `challenger` is None; `counted` unless the
-    caller has chosen."""
+    """Who is to answer a request: the challenger of the rollout `now`, or the champion. Not `counted` where the caller has chosen."""
 
-    challenger: Any
+    now: "Underway | None"
+    challenger: bool
     counted: bool
 
 
@@ -134,19 +134,14 @@ class Switch:
     def pick(self, key: bytes) -> Picked:
         """Who answers a request with this key; raises `BadRequest` 404 when it names a variant that is not here."""
         now, named = self._now, choice.wanted()
+        there = now is not None and now.challenger is not None
         if named == choice.ALL:
-            chosen = (
-                now
-                and now.challenger
-                and self._watches()
-                and choice.point(now.setting.rollout, key) < now.setting.share
-            )
-            return Picked(now.challenger if now and chosen else None, counted=True)
-        if named == CHAMPION:
-            return Picked(None, counted=False)
-        if named == CHALLENGER and now and now.challenger:
-            return Picked(now.challenger, counted=False)
-        legal = [choice.ALL, CHAMPION, *([CHALLENGER] if now and now.challenger else [])]
+            if now is None or not there or not self._watches():
+                return Picked(now, challenger=False, counted=True)
+            return Picked(now, choice.point(now.setting.rollout, key) < now.setting.share, counted=True)
+        if named == CHAMPION or (named == CHALLENGER and there):
+            return Picked(now, named == CHALLENGER, counted=False)
+        legal = [choice.ALL, CHAMPION, *([CHALLENGER] if there else [])]
         raise refused(404, f"{named[:64]!r} is no variant of {self._name}; it has {', '.join(legal)}", "TargetVariant")
 
     def _watches(self) -> bool:
@@ -159,38 +154,40 @@ class Switch:
         challengers: Callable[[Underway], Awaitable[T]],
     ) -> T:
         """The answer of the one picked, timed and counted; the champion's where the challenger fails."""
-        now, began = self._now, time.perf_counter()
-        if picked.challenger and now:
+        if picked.now and picked.challenger:
+            setting = picked.now.setting
             try:
-                answer = await challengers(now)
+                answer = await _timed(challengers(picked.now), CHALLENGER, picked)
             except _CALLERS_FAULT:
                 raise
-            except (Exception, asyncio.CancelledError) as error:
-                self._count(now, CHALLENGER, picked, began, failed=True)
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-            else:
-                self._count(now, CHALLENGER, picked, began)
-                choice.tell(Served(CHALLENGER, now.setting.version, now.setting.digest))
-                return answer
-            choice.tell(self.champion)
-            return await champions()
-        choice.tell(self.champion)
-        try:
-            answer = await champions()
-        except _CALLERS_FAULT:
-            raise
-        except (Exception, asyncio.CancelledError):
-            self._count(now, CHAMPION, picked, began, failed=True)
-            raise
-        self._count(now, CHAMPION, picked, began)
-        return answer
+            except Exception:  # noqa: BLE001 - whatever it is, it is counted, and the champion can answer
+                return await self._champions(champions, picked)
+            choice.tell(Served(CHALLENGER, setting.version, setting.digest))
+            return answer
+        return await self._champions(champions, picked)
 
-    def _count(self, now: Underway | None, variant: str, picked: Picked, began: float, *, failed: bool = False) -> None:
-        if now and picked.counted:
-            now.lanes[variant].add(time.perf_counter() - began, failed=failed)
+    async def _champions(self, champions: Callable[[], Awaitable[T]], picked: Picked) -> T:
+        choice.tell(self.champion)
+        # A request that the challenger has failed is none of the champion's.
+        return await (champions() if picked.challenger else _timed(champions(), CHAMPION, picked))
 
     def told(self) -> Mapping[str, str]:
         """The variant, version and digest that answered the request at hand; the champion's before one has."""
         answered = choice.served() or self.champion
         return {"variant": answered.variant, "version": answered.version, "digest": answered.digest}
+
+
+async def _timed(work: Awaitable[T], variant: str, picked: Picked) -> T:
+    """The result of some work of a variant, counted; what callers do wrong, or the store, is not."""
+    began, failed = time.perf_counter(), True
+    lane = picked.now.lanes[variant] if picked.now and picked.counted else None
+    try:
+        answer = await work
+        failed = False
+        return answer
+    except _CALLERS_FAULT:
+        lane = None
+        raise
+    finally:
+        if lane:
+            lane.add(time.perf_counter() - began, failed=failed)

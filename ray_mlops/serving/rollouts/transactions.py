@@ -64,7 +64,7 @@ class TransactionSwitch:
         self, run: Run, events: Sequence[Mapping[str, Any]], *, reasons: int, request_id: str, turn: Turn
     ) -> list[dict[str, Any]]:
         """One answer an event, in their order; they enter the history of their entities once, whoever answers."""
-        champion, now = self._champion, self.switch.now
+        champion = self._champion
         key = champion.predictor.definition.data.key
         picked = self.switch.pick(str(events[0][key]).encode() if events else b"")
         seen, rows = await run(lambda: champion.observe(events))
@@ -76,22 +76,25 @@ class TransactionSwitch:
             return answers
 
         async def challengers(underway: Underway) -> list[dict[str, Any]]:
-            challenger: Scorer = picked.challenger
+            challenger, in_time = underway.challenger, Turn()
 
-            def judged() -> tuple[np.ndarray, list[dict[str, Any]]]:
+            def judged() -> list[dict[str, Any]]:
                 own = vectors(challenger.predictor.definition, events, seen)
-                return own, challenger.judge(events, own, reasons)
+                answers = challenger.judge(events, own, reasons)
+                if in_time.take() and turn.take():
+                    challenger.log(events, own, answers, request_id)
+                return answers
 
-            own, answers = await underway.work(judged, self._patience_s)
-            if turn.take():
-                await run(lambda: challenger.log(events, own, answers, request_id))
-            return answers
+            try:
+                return await underway.work(judged, self._patience_s)
+            finally:
+                in_time.take()  # what comes later must not be logged: the champion has answered
 
         async def by_champion() -> list[dict[str, Any]]:
             return await run(champions)
 
         answers = await self.switch.counted(picked, by_champion, challengers)
-        if now and events:
+        if (now := picked.now) and events:
             definition = now.beside.reading
             now.beside.offer(lambda: [rows.tobytes(), vectors(definition, events, seen).tobytes()])
         return answers

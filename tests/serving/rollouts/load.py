@@ -34,7 +34,7 @@ class Callers:
     def _call(self, seed: int) -> None:
         random = np.random.default_rng(seed)
         with httpx.Client(base_url=self._url, timeout=30) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(0.02):
                 sent = {**self._example, "transaction_id": next(self._ids), "amount": float(random.gamma(2.0, 25.0))}
                 try:
                     answer = client.post("/score?reasons=0", json=sent)

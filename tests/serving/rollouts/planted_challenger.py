@@ -14,7 +14,7 @@ class Planted(Frozen):
     """Risk grows with the first feature; what is wrong with the model is `fault`."""
 
     kind: Literal["planted"] = "planted"
-    fault: Literal["none", "raises", "slow", "shifted"] = "none"
+    fault: Literal["none", "raises", "slow", "shifted", "hangs"] = "none"
     steepness: float = 2.0
 
     backend: ClassVar[Backend] = "none"
@@ -43,8 +43,8 @@ class PlantedModel:
         asked = len(batch) == 1 and batch.any()
         if asked and self.fault == "raises":
             raise ValueError("planted")
-        if asked and self.fault == "slow":
-            time.sleep(0.05)
+        if asked and self.fault in ("slow", "hangs"):
+            time.sleep(0.05 if self.fault == "slow" else 8)
         return 1 / (1 + np.exp(-self._margin(batch)))
 
     def explain(self, batch: np.ndarray) -> np.ndarray:
