@@ -118,6 +118,9 @@ def _promote(driver: Driver, run: Run, known: registry.Registry, config: Config,
         _roll_over(run, config, version)
     except EndpointError as error:
         return driver.give_up(f"promotion failed: {error}")
+    except BaseException as error:
+        driver.stopped(error)
+        raise
     numbers = [f"{check.name} {check.verdict}" for check in driver.checks]
     reason = f"nothing spoke against it in {len(driver.rollout.plan.shares)} step(s): {', '.join(numbers)}"
     known.promote(version.name, version.version, f"rollout {driver.rollout.id}: {reason}")

@@ -22,6 +22,7 @@ from ray_mlops.serving.rollouts.plan import Mode
 from ray_mlops.serving.rollouts.tally import Tally
 
 MOST_WAITING = 256
+MOST_BYTES = 2_000_000  # of one request: larger ones would fill the memory while they wait
 _END_S = 2.0
 
 
@@ -71,10 +72,13 @@ class Beside:
         for work in (self._feed, self._listen):
             threading.Thread(target=work, name=f"beside {work.__name__}", daemon=True).start()
 
-    def offer(self, copy: Callable[[], Sequence[bytes]]) -> None:
-        """Have a request compared, if there is room; `copy` makes the parts that the side process reads, and is called in
-        another thread. From one thread at a time."""
+    def offer(self, copy: Callable[[], Sequence[bytes]], *, size: int = 0) -> None:
+        """Have a request of `size` bytes compared, if there is room; `copy` makes the parts that the side process reads, and is
+        called in another thread. From one thread at a time."""
         if self.problem:
+            return
+        if size > MOST_BYTES:
+            self._dropped += 1
             return
         try:
             self._queue.put_nowait(copy)

@@ -55,7 +55,7 @@ class Driver:
         except EndpointError as error:
             return self._back("rolled_back", f"the endpoint failed: {error}")
         except BaseException as error:
-            self._back("interrupted", f"the command was stopped ({type(error).__name__}); the champion answers alone")
+            self.stopped(error)
             raise
 
     @property
@@ -71,6 +71,10 @@ class Driver:
     def give_up(self, reason: str) -> Rollout:
         """Have the champion answer alone, for a reason that the checks do not know."""
         return self._back("rolled_back", reason)
+
+    def stopped(self, error: BaseException) -> None:
+        """Have the champion answer alone, for the command ends here."""
+        self._back("interrupted", f"the command was stopped ({type(error).__name__}); the champion answers alone")
 
     def _step(self, number: int, share: float) -> None:
         plan = self.rollout.plan

@@ -33,5 +33,5 @@ def tidy(root: str, name: str, why: str) -> None:
         )
     records.write(left.then("interrupted", reason=f"its command died; the champion answers alone since {why}"))
     endpoint = Replicas(replicas.known(root, name), root)
-    if endpoint.status():  # else the endpoint is down, and nothing is left to turn
+    if endpoint.there():
         endpoint.turn(Setting(rollout=left.id))

@@ -57,5 +57,5 @@ class PictureSwitch:
 
         answers = await self.switch.counted(picked, lambda: by(self._champion), challengers)
         if (now := picked.now) and given:
-            now.beside.offer(lambda: given)
+            now.beside.offer(lambda: given, size=sum(map(len, given)))
         return answers

@@ -93,6 +93,10 @@ class Replicas:
         from ray import serve
 
         running = self.running
+        if not self.there():
+            raise EndpointError(
+                f"endpoint {running.name!r} is not running: `ray-mlops deploy {running.version.name}` starts it"
+            )
         if known(self._root, running.name).code != running.code:
             raise EndpointError(f"endpoint {running.name!r} was deployed anew meanwhile: its replicas are others now")
         replica = ImageReplica if running.images else Replica
@@ -110,6 +114,12 @@ class Replicas:
                     f"the replicas of {self.running.name!r} did not take a setting over in {seconds:g} s"
                 )
             time.sleep(0.05)
+
+    def there(self) -> bool:
+        """Whether the endpoint runs."""
+        from ray import serve
+
+        return self.running.name in serve.status().applications
 
     def status(self) -> list[Status]:
         """What the replicas say; none while one of them is being replaced."""
