@@ -99,6 +99,7 @@ class Driver:
     def _bake(self, number: int, share: float) -> None:
         plan, began = self.rollout.plan, time.monotonic()
         seen: dict[str, Tally] = {}
+        shown = 2 * BEAT_S
         self._steps.append(Step(share=share, tally=Tally()))
         while True:
             time.sleep(LOOK_S)
@@ -117,6 +118,9 @@ class Driver:
                 raise Ended(f"undecided after {elapsed:.0f} s: {self._missing()}")
             if time.monotonic() - self._beat > BEAT_S:
                 self._still_ours()
+                self._write(self.rollout.beating())
+            if elapsed > shown:
+                shown *= 2  # a long bake has few entries
                 self._write(self.rollout.then("looked", share=share, checks=self._checks))
 
     def _look(self) -> None:

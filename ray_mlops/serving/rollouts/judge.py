@@ -68,13 +68,14 @@ class Judge:
 
     def look(self, steps: Sequence[Step]) -> list[Check]:
         """The checks on all that has been counted; `steps` only ever grow."""
-        pairs = Pairs()
+        whole = Tally()
         for step in steps:
-            pairs = pairs.plus(step.tally.pairs)
+            whole = whole.plus(step.tally)
+        pairs = whole.pairs
         return [
             self._errors(steps),
             self._latency(steps),
-            self._agreement(pairs),
+            self._agreement(whole),
             self._psi(pairs),
             self._alerts(pairs),
         ]
@@ -133,9 +134,11 @@ class Judge:
         self._slow_s = max(usual * (1 + judging.latency_tolerance), usual + judging.latency_slack_ms / 1000)
         self._before = list(steps)
 
-    def _agreement(self, pairs: Pairs) -> Check:
+    def _agreement(self, whole: Tally) -> Check:
+        pairs = whole.pairs
         apart, limit = pairs.count - pairs.alike, self._judging.min_agreement
-        numbers = {"pairs": pairs.count, "agreement": pairs.alike / pairs.count if pairs.count else math.nan}
+        share = pairs.alike / pairs.count if pairs.count else math.nan
+        numbers = {"pairs": pairs.count, "agreement": share, "copies_dropped": whole.dropped}
         told = f"it decides {apart} of {pairs.count} requests otherwise than the champion; at least {limit:.3g} should be alike"
         known = pairs.count >= self._judging.min_requests
         return self._bet("agreement", evidence.share_above(1 - limit, apart, pairs.alike), numbers, told, known=known)

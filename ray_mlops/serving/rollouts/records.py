@@ -79,6 +79,10 @@ class Rollout(Frozen):
         ended = {"status": what, "reason": reason} if what in ("promoted", "rolled_back", "interrupted") else {}
         return self.model_copy(update={"events": (*self.events, event), "beat": event.time, **ended})
 
+    def beating(self) -> "Rollout":
+        """The record of a command that is still there."""
+        return self.model_copy(update={"beat": datetime.now(UTC)})
+
     def alive(self) -> bool:
         """Whether the command that drives it may still be there."""
         if self.status != "running":

@@ -87,9 +87,9 @@ class Replicas:
     def __init__(self, running: Running, root: str) -> None:
         self.running, self._root = running, root
 
-    def turn(self, setting: Setting, *, seconds: float = 60.0) -> list[Status]:
+    def turn(self, setting: Setting) -> list[Status]:
         """Hand a setting to all replicas, and wait until they have taken it over and are ready; raises `EndpointError` when they
-        are not in time."""
+        are not within `ready_s` of the endpoint's config."""
         from ray import serve
 
         running = self.running
@@ -103,6 +103,7 @@ class Replicas:
         user = setting.model_dump(mode="json")
         target = endpoints.target(running.settings, running.scale, replica, code=running.code, user=user)
         serve.run_many([target], wait_for_applications_running=False)
+        seconds = running.config["ready_s"]
         deadline = time.monotonic() + seconds
         while True:
             found = self.status()

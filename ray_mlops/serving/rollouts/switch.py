@@ -66,7 +66,8 @@ class Underway:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(working), seconds)
         except (TimeoutError, asyncio.CancelledError):
-            self._stuck = working
+            if not working.done():  # what had not begun has been called off
+                self._stuck = working
             raise
 
     async def wait(self, work: Awaitable[T], seconds: float) -> T:
