@@ -19,6 +19,7 @@ from ray_mlops.serving.rollouts.tally import Tally
 
 LOOK_S = 0.5
 BEAT_S = 5.0
+SILENT_S = 60.0
 Tell = Callable[[str], None]
 
 
@@ -99,11 +100,14 @@ class Driver:
     def _bake(self, number: int, share: float) -> None:
         plan, began = self.rollout.plan, time.monotonic()
         seen: dict[str, Tally] = {}
-        shown = 2 * BEAT_S
+        shown, heard = 2 * BEAT_S, began
         self._steps.append(Step(share=share, tally=Tally()))
         while True:
             time.sleep(LOOK_S)
             found = self._replicas.status()
+            heard = time.monotonic() if found else heard
+            if time.monotonic() - heard > SILENT_S:
+                raise Ended(f"no replica has been heard of for {SILENT_S:.0f} s")
             self._problems(found)
             if found and all(one.step != number for one in found):
                 self._still_ours()

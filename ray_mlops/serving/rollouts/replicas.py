@@ -91,6 +91,8 @@ class Replicas:
         """Hand a setting to all replicas, and wait until they have taken it over and are ready; raises `EndpointError` when they
         are not within `ready_s` of the endpoint's config."""
         from ray import serve
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
 
         running = self.running
         if not self.there():
@@ -102,7 +104,10 @@ class Replicas:
         replica = ImageReplica if running.images else Replica
         user = setting.model_dump(mode="json")
         target = endpoints.target(running.settings, running.scale, replica, code=running.code, user=user)
-        serve.run_many([target], wait_for_applications_running=False)
+        try:
+            serve.run_many([target], wait_for_applications_running=False)
+        except (RayError, RayServeException, RuntimeError) as error:
+            raise EndpointError(f"Serve does not take a setting of endpoint {running.name!r}: {error}") from error
         seconds = running.config["ready_s"]
         deadline = time.monotonic() + seconds
         while True:
