@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ray_mlops import commands
 from ray_mlops.contract import ModelVersion, Run
-from ray_mlops.errors import ConfigError, EndpointError
+from ray_mlops.errors import ConfigError, EndpointError, RayMlopsError
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import registry, runtime, store
 from ray_mlops.platform.bundle import Bundle
@@ -116,7 +116,7 @@ def rollouts(root: str, name: str, identity: str) -> None:
 def _promote(driver: Driver, run: Run, known: registry.Registry, config: Config, version: ModelVersion) -> Rollout:
     try:
         _roll_over(run, config, version)
-    except EndpointError as error:
+    except RayMlopsError as error:
         return driver.give_up(f"promotion failed: {error}")
     except BaseException as error:
         driver.stopped(error)
