@@ -114,11 +114,53 @@ def reject(
 
 
 @app.command()
-def deploy(model: Model, root: Root = ROOT, assignments: Set = [], verbose: Verbose = False) -> None:  # noqa: B006
-    """Deploy a registered model (the champion by default)."""
-    from ray_mlops import commands
+def deploy(
+    model: Model,
+    canary: Annotated[float | None, typer.Option(help="percent of requests for the new version, then promote")] = None,
+    linear: Annotated[str, typer.Option(help="rising percents, such as 10,25,50, then promote")] = "",
+    shadow: Annotated[bool, typer.Option("--shadow", help="score copies of requests only, then promote")] = False,
+    all_at_once: Annotated[bool, typer.Option("--all-at-once", help="no rollout (the default)")] = False,
+    bake: Annotated[str, typer.Option(help="how long each step is judged: 60s, 5m, 1h")] = "60s",
+    metric: Annotated[str, typer.Option(help="a measure of your own, module:callable")] = "",
+    judging: Annotated[
+        list[str], typer.Option("--judge", help="change a limit: --judge max_psi=0.1 (repeatable)")
+    ] = [],  # noqa: B006
+    root: Root = ROOT,
+    assignments: Set = [],  # noqa: B006
+    verbose: Verbose = False,
+) -> None:
+    """Deploy a registered model: all at once (the champion by default), or beside the champion and judged (the challenger)."""
+    from ray_mlops import commands, rollout_commands
 
-    commands.deploy(root, model, assignments, verbose=verbose)
+    plan = rollout_commands.plan(canary, linear, shadow, all_at_once, bake, metric, judging)
+    if plan is None:
+        commands.deploy(root, model, assignments, verbose=verbose)
+    else:
+        rollout_commands.deploy(root, model, assignments, plan=plan, verbose=verbose)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="the endpoint's name")],
+    reason: Annotated[str, typer.Option(help="recorded with the rollback")] = "",
+    root: Root = ROOT,
+) -> None:
+    """End the rollout of an endpoint, or bring back the version that the last one replaced."""
+    from ray_mlops import rollout_commands
+
+    rollout_commands.rollback(root, name, reason)
+
+
+@app.command()
+def rollouts(
+    name: Annotated[str, typer.Argument(help="the endpoint's name")],
+    rollout: Annotated[str, typer.Argument(help="show the events and checks of this one")] = "",
+    root: Root = ROOT,
+) -> None:
+    """List the rollouts of an endpoint, newest first."""
+    from ray_mlops import rollout_commands
+
+    rollout_commands.rollouts(root, name, rollout)
 
 
 @app.command("deploy-many")

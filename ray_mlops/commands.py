@@ -1,6 +1,7 @@
 """What the commands do, once parsed. The console and the command line call the same functions."""
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from ray_mlops import console, pipeline, recipes, runs
@@ -11,6 +12,7 @@ from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store
 from ray_mlops.serving import gate
+from ray_mlops.serving.rollouts import ending
 from ray_mlops.stage_names import StageName
 from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
@@ -70,14 +72,14 @@ def _where(records: Sequence[store.Record], page: str) -> None:
 _HEADLINES = ("average_precision", "accuracy")
 
 
-def _administration(root: str) -> Run:
+def administration(root: str) -> Run:
     """A run that is none: what registry commands need to find the registry."""
     return Run(root=files.absolute(root), id="", recipe="")
 
 
 def models(root: str) -> None:
     """Print every version of every model."""
-    known = registry.open_registry(_administration(root))
+    known = registry.open_registry(administration(root))
     rows = [
         (
             version.name,
@@ -98,8 +100,8 @@ def models(root: str) -> None:
 
 def promote(root: str, model: str, reason: str) -> None:
     """Make a version the champion."""
-    known = registry.open_registry(_administration(root))
-    version = _named(known, model, default="challenger")
+    known = registry.open_registry(administration(root))
+    version = named(known, model, default="challenger")
     known.promote(version.name, version.version, reason)
     print(
         f"{version.name}/{version.version} is the champion. `ray-mlops deploy {version.name}` brings it to the endpoint."
@@ -108,8 +110,8 @@ def promote(root: str, model: str, reason: str) -> None:
 
 def reject(root: str, model: str, reason: str) -> None:
     """Reject a version."""
-    known = registry.open_registry(_administration(root))
-    version = _named(known, model, default="challenger")
+    known = registry.open_registry(administration(root))
+    version = named(known, model, default="challenger")
     champion = known.reject(version.name, version.version, reason)
     print(f"{version.name}/{version.version} is rejected.")
     print(f"Champion: {champion.name}/{champion.version}." if champion else "No approved version is left.")
@@ -117,10 +119,11 @@ def reject(root: str, model: str, reason: str) -> None:
 
 def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool = False) -> None:
     """Deploy a registered version."""
-    run = _administration(root)
+    run = administration(root)
     version, stage, config = deployable(run, model, assignments)
     runtime.connect(verbose=verbose)
     try:
+        ending.tidy(run.root, config.name or version.name, "the endpoint was deployed all at once")
         step = store.Step("deploy", stage.run, config, {"version": version}, valid=deploy_stage.is_live)
         record = store.once(step, run)
     finally:
@@ -128,11 +131,16 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool =
     print(console.summary(record.artifact))
 
 
-def deployable(run: Run, model: str, assignments: Sequence[str]) -> tuple[ModelVersion, Any, Any]:
+def deployable(run: Run, model: str, assignments: Sequence[str]) -> tuple[ModelVersion, ModuleType, Any]:
     """A registered version, the stage that deploys it, and how."""
-    version = _named(registry.open_registry(run), model, default="champion").artifact()
-    stage, config = (image_deploy, ImageDeployConfig()) if _of_images(version) else (deploy_stage, DeployConfig())
-    return version, stage, apply(config, assignments)
+    version = named(registry.open_registry(run), model, default="champion").artifact()
+    config = apply(ImageDeployConfig() if of_images(version) else DeployConfig(), assignments)
+    return version, stage_of(version), config
+
+
+def stage_of(version: ModelVersion) -> ModuleType:
+    """The module of the deploy stage of a version's family."""
+    return image_deploy if of_images(version) else deploy_stage
 
 
 def undeploy(root: str, name: str) -> None:
@@ -152,18 +160,18 @@ def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) 
     from ray_mlops.stages import score as score_stage
     from ray_mlops.stages.images import score as image_score
 
-    run = _administration(root)
-    version = _named(registry.open_registry(run), model, default="champion").artifact()
+    run = administration(root)
+    version = named(registry.open_registry(run), model, default="champion").artifact()
     runtime.connect(verbose=verbose)
     try:
-        stage = image_score.score_images if _of_images(version) else score_stage.score_file
+        stage = image_score.score_images if of_images(version) else score_stage.score_file
         rows = stage(version, file, out)
     finally:
         runtime.disconnect()
     print(f"{rows:,} rows scored with {version.name}/{version.version} into {out}")
 
 
-def _of_images(version: ModelVersion) -> bool:
+def of_images(version: ModelVersion) -> bool:
     """Which family a model is of shows in what its bundle holds."""
     return files.exists(files.join(version.uri, TRANSFORM))
 
@@ -184,7 +192,7 @@ def parity(recipe: str, root: str, assignments: Sequence[str], *, rows: int, sto
     print(report)
 
 
-def _named(known: registry.Registry, model: str, *, default: str) -> registry.Version:
+def named(known: registry.Registry, model: str, *, default: str) -> registry.Version:
     """`NAME`, `NAME@alias` or `NAME/version` as a version."""
     for separator in "@/":
         name, found, which = model.partition(separator)

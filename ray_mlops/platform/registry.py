@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 Approval = Literal["pending", "approved", "rejected"]
-Action = Literal["registered", "promoted", "rejected"]
+Action = Literal["registered", "promoted", "rejected", "rolled_back"]
 CHAMPION, CHALLENGER = "champion", "challenger"
 _PREFIX = "ray_mlops."
 _AUDIT = f"{_PREFIX}audit."
@@ -146,6 +146,10 @@ class Registry:
         if CHAMPION in version.aliases and (heir := self._last_approved(name)):
             self.promote(name, heir.version, f"takes over from version {version.version}, which was rejected")
         return self.champion(name)
+
+    def rolled_back(self, name: str, which: str, reason: str) -> None:
+        """Note in the audit log of a version that an endpoint has taken it back; its approval and the aliases stay."""
+        self._record(self.version(name, which), "rolled_back", reason)
 
     def _last_approved(self, name: str) -> Version | None:
         approved = [version for version in self.versions(name) if version.approval == "approved"]

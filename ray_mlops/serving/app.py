@@ -21,6 +21,10 @@ from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.asynchronous.queue import Queue
 from ray_mlops.serving.layers import surround
 from ray_mlops.serving.limits import Limits
+from ray_mlops.serving.rollouts.choice import Served
+from ray_mlops.serving.rollouts.switch import Switch
+from ray_mlops.serving.rollouts.tally import CHAMPION
+from ray_mlops.serving.rollouts.transactions import TransactionSwitch
 from ray_mlops.serving.schema import label_schema, transaction_schema
 from ray_mlops.serving.scoring import Scorer
 from ray_mlops.serving.transactions import Transactions
@@ -37,10 +41,12 @@ def build_app(
     ring: KeyRing | None = None,
     log: Appender | None = None,
     queue: Queue | None = None,
+    switch: Switch | None = None,
 ) -> FastAPI:
     """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later.
+    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later;
+    `switch` may bring a challenger.
     """
     title = f"{model['name']}, version {model['version']}"
     app = try_page.application(title, model["version"], keys=ring is not None)
@@ -54,7 +60,9 @@ def build_app(
         return edge.answer(200, health)
 
     schema = transaction_schema(scorer.predictor.definition, most=limits.max_transactions)
-    asked = Transactions(model["name"], scorer, schema, limits, run, model["example"] or {})
+    switch = switch or Switch(model["name"], Served(CHAMPION, scorer.version, scorer.digest))
+    rollout = TransactionSwitch(switch, scorer, patience_s=limits.deadline_s / 2)
+    asked = Transactions(model["name"], scorer, schema, limits, run, model["example"] or {}, rollout)
     _answer_transactions(app, asked, model)
     _answer_labels(app, asked)
     protocols.add(app, asked)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.online.contract import Stats
-from ray_mlops.serving.openapi import CAPTURE, REQUEST_ID, VERSION, record, responses
+from ray_mlops.serving.openapi import CAPTURE, REQUEST_ID, VARIANT, VERSION, record, responses
 
 _REASON = {
     "type": "object",
@@ -53,6 +53,7 @@ def score(model: Mapping[str, Any], reasons: int, most_reasons: int) -> dict[str
             "parameters": [
                 {"name": "reasons", "in": "query", "description": "How many reasons to give", "schema": count},
                 REQUEST_ID,
+                VARIANT,
             ],
             "requestBody": {
                 "required": True,

@@ -9,7 +9,7 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,10 +51,12 @@ def start(
     network: Network = LOOPBACK,
     seconds: float = 120.0,
     replica: type = Replica,
+    code: str = "",
 ) -> str:
     """Start an endpoint, or roll it over to new settings, and wait until it answers; returns its URL.
 
-    `replica` is the class that answers, made with the settings as JSON.
+    `replica` is the class that answers, made with the settings as JSON; under the same `code` as before nothing but Serve's
+    user config may change, which old replicas take over in place.
 
     Raises `EndpointError` when the port is taken, or when no replica is ready within `seconds`; replicas of an earlier
     version live on.
@@ -63,21 +65,20 @@ def start(
 
     _open_port(port, network)
     known, name = _applications(), settings.name
-    app = _deployment(scale, replica).bind(settings.model_dump(mode="json"))
-    targets = [serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())]
+    targets = [target(settings.model_dump(mode="json"), scale, replica, code=code)]
     if door.needed(network, _all_applications().get(door.APPLICATION)):
         if _taken(network.host, network.grpc_port):
             raise EndpointError(f"port {network.grpc_port} is taken by another program: set deploy.network.grpc_port")
         targets.append(door.target(network.url(port), network, _quiet()))
     try:
         serve.run_many(targets, wait_for_applications_running=False)
-        for target in targets:
-            _wait_running(target.name, seconds)
+        for one in targets:
+            _wait_running(one.name, seconds)
     except (EndpointError, RuntimeError) as error:
-        reason = " ".join([f"{error}.", *(_failure(target.name) for target in targets)]).strip()
-        for target in targets:
-            if target.name not in known:
-                _abandon(target.name)
+        reason = " ".join([f"{error}.", *(_failure(one.name) for one in targets)]).strip()
+        for one in targets:
+            if one.name not in known:
+                _abandon(one.name)
         raise EndpointError(f"endpoint {name!r} did not start: {reason}") from error
     url = f"{network.url(port)}/{name}"
     probe.wait(url, health(settings), seconds=seconds)
@@ -116,6 +117,16 @@ def queue_folder(root: str, name: str) -> str:
 def remember(endpoint: Endpoint, root: str) -> None:
     """Record below a run root what was deployed, for `stages.deploy.live_endpoint`."""
     files.write_json(files.join(root, "endpoints", endpoint.name, "endpoint.json"), endpoint.model_dump(mode="json"))
+
+
+def target(settings: Mapping[str, Any], scale: Scale, replica: type, *, code: str = "", user: Any = None) -> Any:
+    """What Serve runs for an endpoint: replicas of a class, made with these settings, that take `user` over as user config."""
+    from ray import serve
+
+    deployment = _deployment(scale, replica).options(user_config=user, version=code or None, _internal=True)
+    name = settings["name"]
+    app = deployment.bind(dict(settings))
+    return serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())
 
 
 def _deployment(scale: Scale, replica: type) -> Any:

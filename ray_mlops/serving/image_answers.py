@@ -44,6 +44,7 @@ class Answerer:
         prior: np.ndarray | None = None,
     ) -> None:
         self.predictor, self.capture, self.pinned, self.prior = predictor, capture, pinned, prior
+        self._batch, self._decoders = batch, decoders
         self._readers = ThreadPoolExecutor(max_workers=decoders, thread_name_prefix="decoding")
         self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(self._predict, most=batch)
 
@@ -52,6 +53,10 @@ class Answerer:
         same = copy.copy(self)
         same.prior = None
         return same
+
+    def beside(self, predictor: ImagePredictor, pinned: Pinned) -> "Answerer":
+        """Another version that answers as this one does, into the same log, in threads of its own."""
+        return Answerer(predictor, self.capture, pinned, batch=self._batch, decoders=self._decoders)
 
     def _predict(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return list(self.predictor.probabilities(np.stack(pictures)))

@@ -17,6 +17,10 @@ from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.layers import surround
 from ray_mlops.serving.pictures import Pictures
+from ray_mlops.serving.rollouts.choice import Served
+from ray_mlops.serving.rollouts.images import PictureSwitch
+from ray_mlops.serving.rollouts.switch import Switch
+from ray_mlops.serving.rollouts.tally import CHAMPION
 
 
 def build_image_app(
@@ -28,14 +32,18 @@ def build_image_app(
     ring: KeyRing | None = None,
     log: Appender | None = None,
     queue: Queue | None = None,
+    switch: Switch | None = None,
 ) -> FastAPI:
     """The application that answers with one model; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later.
+    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later;
+    `switch` may bring a challenger.
     """
     title = f"{model['name']}, version {model['version']}"
     app = try_page.application(title, model["version"], keys=ring is not None)
-    asked = Pictures(model["name"], answerer, limits, model["example"])
+    switch = switch or Switch(model["name"], Served(CHAMPION, answerer.pinned.version, answerer.pinned.digest))
+    rollout = PictureSwitch(switch, answerer, patience_s=limits.deadline_s / 2)
+    asked = Pictures(model["name"], answerer, limits, model["example"], rollout)
     classes = asked.classes
 
     @app.get("/health", summary="Is it answering, and with which version", tags=["endpoint"])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_mlops.serving.image_limits import ImageLimits
-from ray_mlops.serving.openapi import CAPTURE, REQUEST_ID, VERSION, record, responses
+from ray_mlops.serving.openapi import CAPTURE, REQUEST_ID, VARIANT, VERSION, record, responses
 
 _BASE64 = {"type": "string", "contentEncoding": "base64", "description": "The bytes of an image file in base64"}
 _BINARY = {"type": "string", "format": "binary"}
@@ -37,6 +37,7 @@ def predict(classes: tuple[str, ...], limits: ImageLimits, example: Mapping[str,
             "parameters": [
                 {"name": "top", "in": "query", "description": "How many classes to give", "schema": count},
                 REQUEST_ID,
+                VARIANT,
             ],
             "requestBody": {"required": True, "content": _bodies(limits, example)},
         },

@@ -1,6 +1,7 @@
 """One replica of an endpoint for images: opens the pinned bundle, then answers. It reads nothing else."""
 
 import base64
+import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,9 +13,13 @@ from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.pace import Pace, Paced
-from ray_mlops.serving.replica import Answering, health, request_log, waiting
+from ray_mlops.serving.replica import Answering, champion, health, request_log, waiting
+from ray_mlops.serving.rollouts.beside import Setting
+from ray_mlops.serving.rollouts.images import Answerers
+from ray_mlops.serving.rollouts.switch import Switch
 from ray_mlops.vision.predictor import ImagePredictor
 
 if TYPE_CHECKING:
@@ -34,34 +39,46 @@ class ImageReplica:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         redaction.install()
+        self._id = uuid.uuid4().hex
         self._settings = ImageSettings.model_validate(settings)
         self._bundle = Bundle.load(self._settings.bundle, digest=self._settings.digest)
-        self._predictor = ImagePredictor.load(self._bundle)
+        predictor = ImagePredictor.load(self._bundle)
         # The first prediction of a library sets up its threads and buffers: not on the first caller's time.
-        self._predictor.probabilities(np.zeros((1, *self._predictor.transform.shape), np.uint8))
+        predictor.probabilities(np.zeros((1, *predictor.transform.shape), np.uint8))
         self._pace, self._open = Pace(waiting(self._settings)), ExitStack()
-        self._capture = Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)
+        capture = Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)
+        self._open.callback(capture.close)
+        pinned = Pinned(self._settings.version, self._settings.digest)
+        limits = self._settings.limits
+        shares = prior(self._bundle) if limits.degraded == "prior" else None
+        self._answerer = Answerer(predictor, capture, pinned, batch=limits.batch, prior=shares)
+        self._switch = Switch(self._settings.name, champion(self._settings), Answerers(self._bundle, self._answerer))
+
+    async def reconfigure(self, setting: Mapping[str, Any]) -> None:
+        """Take over what Serve hands all replicas: the challenger of a rollout, and its weight."""
+        await self._switch.turn(Setting.model_validate(setting))
+
+    async def rollout(self) -> dict[str, Any]:
+        """`Switch.status`."""
+        return {**self._switch.status(), "replica": self._id}
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application that Serve puts behind its proxy; only replicas need FastAPI."""
-        from ray_mlops.serving.image_answers import Answerer, Pinned
         from ray_mlops.serving.image_app import build_image_app
 
         settings = self._settings
-        pinned = Pinned(settings.version, settings.digest)
-        shares = prior(self._bundle) if settings.limits.degraded == "prior" else None
-        answerer = Answerer(self._predictor, self._capture, pinned, batch=settings.limits.batch, prior=shares)
         ring, log = KeyRing(settings.access), request_log(settings)
-        for opened in (ring, log, self._capture):
+        for opened in (ring, log):
             self._open.callback(opened.close)
         app = build_image_app(
-            answerer,
+            self._answerer,
             metadata(self._bundle, settings),
             settings.limits,
             health=health(settings),
             ring=ring,
             log=log,
             queue=self._pace.queue,
+            switch=self._switch,
         )
         app.add_middleware(Paced, pace=self._pace)
         return app

@@ -20,6 +20,7 @@ from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.limits import RequestLimits
 from ray_mlops.serving.redaction import redact
+from ray_mlops.serving.rollouts.choice import Chosen
 from ray_mlops.serving.schema import Problem
 from ray_mlops.serving.tracing import Trace
 
@@ -31,6 +32,7 @@ def surround(
 ) -> None:
     """Put the layers around an application; without the keys of a ring everybody may ask, without a log none is written."""
     app.add_middleware(Settled, capture=capture)
+    app.add_middleware(Chosen)
     app.add_middleware(Bounded, most=limits.max_ongoing)
     if ring:
         app.add_middleware(Guard, ring=ring, words=protocols.words)

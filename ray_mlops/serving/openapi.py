@@ -3,14 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-VERSION = {name: {"type": "string"} for name in ("model", "version", "digest", "request_id")}
+VERSION = {name: {"type": "string"} for name in ("model", "variant", "version", "digest", "request_id")}
 REQUEST_ID = {"name": "x-request-id", "in": "header", "description": "Comes back", "schema": {"type": "string"}}
+VARIANT = {
+    "name": "x-target-variant",
+    "in": "header",
+    "description": "During a rollout: which version is to answer; by default the weights decide",
+    "schema": {"enum": ["AllTraffic", "champion", "challenger"]},
+}
 CAPTURE = {
     "type": "object",
     "description": "Lines of this replica's capture log since it started",
     "properties": {name: {"type": "integer", "minimum": 0} for name in ("written", "dropped", "skipped", "late")},
 }
 _ACCESS = {
+    404: "No variant of that name",
     401: "Keys are asked for, and no valid one was sent",
     403: "The key has another scope",
     429: "More requests than the key may send; `retry-after` says when to come back",

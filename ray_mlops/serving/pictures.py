@@ -15,6 +15,7 @@ from ray_mlops.serving.deadline import Turn, in_time
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.protocols.asked import Columns, Output
+from ray_mlops.serving.rollouts.images import PictureSwitch
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Pictures:
     answerer: Answerer
     limits: ImageLimits
     example: Mapping[str, str]
+    rollout: PictureSwitch
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -32,7 +34,7 @@ class Pictures:
 
     @property
     def version(self) -> Mapping[str, str]:
-        return {"model": self.name, "version": self.answerer.pinned.version, "digest": self.answerer.pinned.digest}
+        return {"model": self.name, **self.rollout.switch.told()}
 
     @property
     def columns(self) -> Mapping[str, Literal["image"]]:
@@ -61,7 +63,8 @@ class Pictures:
     ) -> list[dict[str, Any]]:
         top = min(self.limits.top, len(self.classes)) if detail is None else detail
         turn, answerer = Turn(), self.answerer
-        work = asyncio.ensure_future(answerer.answer(questions, top=top, request_id=request_id, turn=turn))
+        by = answerer if self.rollout.switch.idle else self.rollout
+        work = asyncio.ensure_future(by.answer(questions, top=top, request_id=request_id, turn=turn))
         degraded = partial(answerer.degraded, questions, top=top, request_id=request_id)
         return await in_time(work, degraded if answerer.prior is not None else None, turn, self.limits.deadline_s)
 

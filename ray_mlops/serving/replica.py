@@ -1,6 +1,7 @@
 """One replica of an endpoint: opens the pinned bundle, then answers. It reads nothing else, no registry and no run."""
 
 import hashlib
+import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,11 @@ from ray_mlops.serving.asynchronous.queue import Queue
 from ray_mlops.serving.capture import Capture, Capturing
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.pace import Pace, Paced
+from ray_mlops.serving.rollouts.beside import Setting
+from ray_mlops.serving.rollouts.choice import Served
+from ray_mlops.serving.rollouts.switch import Switch
+from ray_mlops.serving.rollouts.tally import CHAMPION
+from ray_mlops.serving.rollouts.transactions import Scorers
 from ray_mlops.serving.scoring import Scorer
 from ray_mlops.serving.substitute import Substitute
 
@@ -61,6 +67,7 @@ class Replica:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         redaction.install()
+        self._id = uuid.uuid4().hex
         self._settings = Settings.model_validate(settings)
         self._bundle = Bundle.load(self._settings.bundle, digest=self._settings.digest)
         predictor = Predictor.load(self._bundle)
@@ -78,6 +85,15 @@ class Replica:
             self._settings.digest,
             Substitute.of(self._settings.limits.degraded, predictor, self._bundle),
         )
+        self._switch = Switch(self._settings.name, champion(self._settings), Scorers(self._bundle, self._scorer))
+
+    async def reconfigure(self, setting: Mapping[str, Any]) -> None:
+        """Take over what Serve hands all replicas: the challenger of a rollout, and its weight."""
+        await self._switch.turn(Setting.model_validate(setting))
+
+    async def rollout(self) -> dict[str, Any]:
+        """`Switch.status`."""
+        return {**self._switch.status(), "replica": self._id}
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application that Serve puts behind its proxy; only replicas need FastAPI."""
@@ -92,6 +108,7 @@ class Replica:
             ring=self._held(KeyRing(settings.access)),
             log=self._held(request_log(settings)),
             queue=self._pace.queue,
+            switch=self._switch,
         )
         app.add_middleware(Paced, pace=self._pace)
         return app
@@ -107,6 +124,11 @@ class Replica:
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What Serve hands to `autoscaling.Policy`."""
         return self._pace.stats()
+
+
+def champion(settings: Answering) -> Served:
+    """The version that a replica was started for."""
+    return Served(CHAMPION, settings.version, settings.digest)
 
 
 def request_log(settings: Answering) -> Appender:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ray_mlops.contract import LABEL_LINE
 from ray_mlops.fraud.predictor import ACTIONS, Predictor, Scores
-from ray_mlops.online.contract import EntityStore, Stats
+from ray_mlops.online.contract import EntityStore, Features, Stats
 from ray_mlops.online.rows import observed
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.deadline import Turn
@@ -38,11 +38,19 @@ class Scorer:
 
         They are not logged where another answer has taken the turn.
         """
-        _, rows = observed(self.predictor.definition, self.store, events)
-        answers = self._answers(events, self.predictor.score(rows), self.predictor.reasons(rows, reasons))
+        _, rows = self.observe(events)
+        answers = self.judge(events, rows, reasons)
         if turn is None or turn.take():
-            self._log(events, rows, answers, request_id)
+            self.log(events, rows, answers, request_id)
         return answers
+
+    def observe(self, events: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Features], np.ndarray]:
+        """`online.observed`: makes events part of their entities' history."""
+        return observed(self.predictor.definition, self.store, events)
+
+    def judge(self, events: Sequence[Mapping[str, Any]], rows: np.ndarray, reasons: int) -> list[dict[str, Any]]:
+        """One answer per event, for the rows that were made of them."""
+        return self._answers(events, self.predictor.score(rows), self.predictor.reasons(rows, reasons))
 
     def degraded(self, events: Sequence[Mapping[str, Any]], *, request_id: str) -> list[dict[str, Any]]:
         """One answer per event without model and history, marked `degraded` here and in the log.
@@ -95,13 +103,14 @@ class Scorer:
         now = datetime.now(UTC)
         return {"time": now, "request_id": request_id, "version": self.version, "digest": self.digest}
 
-    def _log(
+    def log(
         self,
         events: Sequence[Mapping[str, Any]],
         rows: np.ndarray,
         answers: Sequence[Mapping[str, Any]],
         request_id: str,
     ) -> None:
+        """Have answers captured, with the rows that they rest on."""
         names, same = self.predictor.definition.names, self._same(request_id)
         self.capture.write(
             {

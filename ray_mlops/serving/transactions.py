@@ -16,6 +16,7 @@ from ray_mlops.serving.access import nesting
 from ray_mlops.serving.deadline import Turn, in_time
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.protocols.asked import Columns, Output
+from ray_mlops.serving.rollouts.transactions import TransactionSwitch
 from ray_mlops.serving.schema import BATCH, BadRequest, Problem, RequestSchema
 from ray_mlops.serving.scoring import Scorer
 
@@ -39,10 +40,11 @@ class Transactions:
     limits: Limits
     run: Run
     example: Mapping[str, Any]
+    rollout: TransactionSwitch
 
     @property
     def version(self) -> Mapping[str, str]:
-        return {"model": self.name, "version": self.scorer.version, "digest": self.scorer.digest}
+        return {"model": self.name, **self.rollout.switch.told()}
 
     @property
     def columns(self) -> Mapping[str, ColumnType]:
@@ -74,7 +76,11 @@ class Transactions:
         self, questions: Sequence[Mapping[str, Any]], *, request_id: str, detail: int | None = None
     ) -> list[dict[str, Any]]:
         reasons, turn, scorer = self.limits.reasons if detail is None else detail, Turn(), self.scorer
-        work = self.run(lambda: scorer.score(questions, reasons=reasons, request_id=request_id, turn=turn))
+        if self.rollout.switch.idle:
+            work = self.run(lambda: scorer.score(questions, reasons=reasons, request_id=request_id, turn=turn))
+        else:
+            chosen = self.rollout.score(self.run, questions, reasons=reasons, request_id=request_id, turn=turn)
+            work = asyncio.ensure_future(chosen)
         instead = partial(scorer.degraded, questions, request_id=request_id) if scorer.substitute else None
         return await in_time(work, instead, turn, self.limits.deadline_s)
 

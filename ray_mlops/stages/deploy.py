@@ -1,6 +1,7 @@
 """Deploy: prove that the online path gives the features of the batch path, fill the entity store with recent history,
 start the replicas on a pinned bundle, and ask them one question."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from ray_mlops.serving.endpoint import Scale, undeploy
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
 from ray_mlops.serving.replica import Settings
+from ray_mlops.serving.rollouts import replicas
 
 __all__ = ["DeployConfig", "is_live", "live_endpoint", "run", "undeploy"]
 
@@ -72,7 +74,10 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     compared = _prove(config, definition, history, settings, run) if history is not None else 0
     with endpoints.opening(config.port, config.network):
         _fill(settings.store, definition, history, log, run)
-    url = endpoints.start(settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s)
+    code = uuid.uuid4().hex
+    url = endpoints.start(
+        settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s, code=code
+    )
     _fill(settings.store, definition, None, log, run)  # what the replicas of before have answered meanwhile
     probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s, key=key)
     endpoint = Endpoint(
@@ -85,8 +90,8 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
         capture=settings.capture,
         parity_rows=compared,
     )
-    place = files.join(run.root, "endpoints", settings.name, "endpoint.json")
-    files.write_json(place, endpoint.model_dump(mode="json"))
+    endpoints.remember(endpoint, run.root)
+    replicas.remember(version, config, settings, code, run.root)
     return endpoint
 
 
@@ -111,6 +116,14 @@ def prepared(
         _prove(config, definition, history, settings, run)
     _fill(settings.store, definition, history, CaptureLog(settings.capture), run)
     return settings, bundle.json("example.json")
+
+
+def prove(config: DeployConfig, run: Run, version: ModelVersion) -> int:
+    """The proof that precedes a deployment, by itself; the number of rows compared."""
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
+    history = _history(version.uri, definition)
+    return _prove(config, definition, history, _settings(config, run, version), run) if history is not None else 0
 
 
 def live_endpoint(root: str, name: str) -> Endpoint | None:

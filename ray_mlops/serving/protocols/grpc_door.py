@@ -22,6 +22,7 @@ from ray_mlops.errors import EndpointError
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.protocols import grpc_messages, open_inference
 from ray_mlops.serving.protocols.grpc_messages import pb
+from ray_mlops.serving.rollouts import choice
 from ray_mlops.serving.schema import BadRequest
 
 MOST_BYTES = 32_000_000  # more than the largest body of any endpoint, which says itself what is too large for it
@@ -29,8 +30,8 @@ MOST_AT_ONCE = 256
 _LONGEST_S = 60.0
 _LONGEST_MESSAGE = 2000  # a status travels in a header
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
-_HANDED_ON = frozenset({"authorization", "x-api-key", "x-request-id", "traceparent", "tracestate"})
-_HANDED_BACK = ("x-request-id", "retry-after")
+_HANDED_ON = frozenset({"authorization", "x-api-key", "x-request-id", "traceparent", "tracestate", *choice.HEADERS})
+_HANDED_BACK = ("x-request-id", "retry-after", choice.SERVED, choice.VERSION)
 _LENGTH = open_inference.HEADER_LENGTH
 _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,

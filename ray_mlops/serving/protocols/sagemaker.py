@@ -19,10 +19,10 @@ from ray_mlops.serving.edge import refused
 from ray_mlops.serving.protocols import asked as seam
 from ray_mlops.serving.protocols import invocation_documents, rows
 from ray_mlops.serving.protocols.asked import Asked, Columns
+from ray_mlops.serving.rollouts import choice
 
 PREFIX = "/endpoints/"
 DEGRADED = "x-degraded"
-VARIANT = "AllTraffic"  # SageMaker's name where there is only one
 _HEADER = "x-amzn-sagemaker-"
 _ONE_MODEL = ("target-model", "target-container-hostname", "inference-component")
 _INFERENCE_ID = re.compile(r"[\x21-\x7e]{1,64}")
@@ -63,8 +63,6 @@ def add(app: FastAPI, asked: Asked) -> None:
 
 async def _invoke_endpoint(asked: Asked, request: Request) -> Response:
     headers = request.headers
-    if (variant := headers.get(f"{_HEADER}target-variant", VARIANT)) != VARIANT:
-        raise refused(404, f"{variant!r} is no variant of {asked.name}; it has {VARIANT}", "TargetVariant")
     for header in _ONE_MODEL:
         if f"{_HEADER}{header}" in headers:
             raise refused(404, f"{asked.name} serves one model; call it without", header)
@@ -72,7 +70,8 @@ async def _invoke_endpoint(asked: Asked, request: Request) -> Response:
     if given is not None and not _INFERENCE_ID.fullmatch(given):
         raise refused(404, "should be 1 to 64 visible characters", "InferenceId")
     response = await _invoke(asked, request, given or edge.request_id(request))
-    response.headers["x-amzn-invoked-production-variant"] = VARIANT
+    answered = choice.served()
+    response.headers["x-amzn-invoked-production-variant"] = answered.variant if answered else choice.ALL
     if (attributes := headers.get(f"{_HEADER}custom-attributes")) is not None:
         response.headers[f"{_HEADER}custom-attributes"] = attributes
     return response

@@ -1,5 +1,6 @@
 """Deploy a classifier of images: start the replicas on a pinned bundle, and ask them about one picture."""
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray_mlops.serving.capture import Capturing
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.image_replica import ImageReplica, ImageSettings, example
+from ray_mlops.serving.rollouts import replicas
 
 
 class ImageDeployConfig(Frozen):
@@ -41,8 +43,15 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
     settings, asked = prepared(config, version=version, folder=endpoints.local_folder(run.root, name))
     queue = {"queue": endpoints.queue_folder(run.root, name), "asynchronous": config.asynchronous}
     settings = settings.model_copy(update={"name": name, "access": access, **queue})
+    code = uuid.uuid4().hex
     url = endpoints.start(
-        settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s, replica=ImageReplica
+        settings,
+        config.scale,
+        port=config.port,
+        network=config.network,
+        seconds=config.ready_s,
+        replica=ImageReplica,
+        code=code,
     )
     probe.ask(url, asked, seconds=config.limits.deadline_s, route="predict", key=key)
     endpoint = Endpoint(
@@ -56,6 +65,7 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         route="predict",
     )
     endpoints.remember(endpoint, run.root)
+    replicas.remember(version, config, settings, code, run.root)
     return endpoint
 
 
