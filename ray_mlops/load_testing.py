@@ -1,7 +1,6 @@
 """What `ray-mlops loadtest` does: a replica of its own for the test, the ramp, a table, a record, a size."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ from ray_mlops import commands, console
 from ray_mlops.contract import Endpoint, Frozen, Run
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files, runtime
+from ray_mlops.platform.cores import cores
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving.load.process import Load
 from ray_mlops.serving.load.ramp import Bounds, Found, ramp
@@ -104,7 +104,7 @@ def run(root: str, opened: AbstractContextManager[Opened], bounds: Bounds, askin
         **{name: getattr(tested.endpoint, name) for name in ("name", "url", "version", "digest")},
         "requests": source,
         "one_replica": tested.alone,
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "bounds": bounds.model_dump(),
         **found.model_dump(exclude={"steps"}),
         "client_bound": any(step.client_bound(bounds.p99_ms) for step in found.steps),

@@ -22,9 +22,10 @@ from ray_mlops.fraud.encoding import (
     learn,
     number,
 )
-from ray_mlops.fraud.rolling import Precision, available_threads, roll
+from ray_mlops.fraud.rolling import Precision, roll
 from ray_mlops.fraud.split import Split
 from ray_mlops.fraud.windows import COMPARED, Window
+from ray_mlops.platform.cores import cores
 
 __all__ = ["FeatureDefinition", "FeaturesConfig", "Split", "Window"]
 
@@ -100,7 +101,7 @@ class FeatureDefinition(Frozen):
 
     def compute(self, table: pa.Table) -> pa.Table:
         """The rows of a table (with `needed` columns), in their order, with the `computed` columns added (float64)."""
-        return self.add_windows(self.add_calendar(table), self.windows, threads=available_threads())
+        return self.add_windows(self.add_calendar(table), self.windows, threads=cores())
 
     def add_calendar(self, table: pa.Table) -> pa.Table:
         columns = calendar_columns(self.calendar, integer_times(table[self.data.time]), self.data.timezone)

@@ -4,7 +4,6 @@ Rows are dealt into parts small enough for the cache, each with whole entities, 
 A feature depends on the events of its entity only, so neither parts nor threads nor the order of rows change a bit.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +18,6 @@ from ray_mlops.fraud.windows import Window
 ROWS_PER_PART = 1 << 15  # the columns of a part then fit into the second-level cache of one core
 Precision = type[np.float64] | type[np.float32]
 MAX_PARTS = 512  # with more of them the places that rows are dealt to no longer stay in cache
-
-
-def available_threads() -> int:
-    """The processors this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def roll(

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from ray_mlops.platform import files
+from ray_mlops.platform.cores import cores
 
 
 def main(record: str, temp_dir: str) -> None:
@@ -21,7 +22,7 @@ def main(record: str, temp_dir: str) -> None:
     # Two logical CPUs beyond the cores: replicas and Train's coordinators mostly wait, and would otherwise starve
     # (or, with lazily read data, deadlock) the work itself.
     ray.init(
-        num_cpus=(os.cpu_count() or 1) + 2,
+        num_cpus=cores() + 2,
         include_dashboard=False,
         log_to_driver=False,
         _temp_dir=temp_dir,

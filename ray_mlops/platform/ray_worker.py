@@ -1,6 +1,5 @@
 """The `Worker` of the contract on Ray Train: what one worker of a fit is told, and how it reports."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -9,6 +8,7 @@ from typing import Any
 
 from ray_mlops.contract import PROGRESS, Backend
 from ray_mlops.platform import files
+from ray_mlops.platform.cores import cores
 
 SCORE = "score"
 UNJUDGED = -1e9  # the score of a checkpoint between two verdicts, which ranks last; JSON has no infinity
@@ -97,7 +97,7 @@ def device() -> str:
 
 def threads(cpus: float | None, neighbours: int) -> int:
     """How many threads a worker may use: its CPUs, or its share of the cores of a node with so many workers."""
-    return max(1, int(cpus or (os.cpu_count() or 1) // neighbours))
+    return max(1, int(cpus or cores() // neighbours))
 
 
 def network(backend: Backend, size: int) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ray_mlops.errors import EndpointError, RayMlopsError
+from ray_mlops.platform.cores import cores
 
 # Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
 # stage; without the footer setting each Parquet read starts 32 actors; a Train report waits for the health check.
@@ -87,7 +88,7 @@ def _leave_spare_cpus() -> None:
     import ray.data
     from ray.data import ExecutionResources
 
-    ray.data.DataContext.get_current().execution_options.resource_limits = ExecutionResources(cpu=os.cpu_count() or 1)
+    ray.data.DataContext.get_current().execution_options.resource_limits = ExecutionResources(cpu=cores())
 
 
 def _quiet(verbose: bool) -> None:

@@ -1,6 +1,5 @@
 """Work on the parts of a table one by one: in this process when the table is small, else a task a part on Ray."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 
 from ray_mlops.contract import Run, Snapshot
 from ray_mlops.platform import files, tables
+from ray_mlops.platform.cores import cores
 
 PART = "part"
 _PATH = "path"
@@ -38,7 +38,7 @@ class Parts:
     @property
     def threads(self) -> int:
         """How many threads the work on a part may use."""
-        return (os.cpu_count() or 1) if self.in_process else 1
+        return cores() if self.in_process else 1
 
     def over(self, work: Work, run: Run, given: Given | None = None) -> Iterator[pa.Table]:
         """What `work` makes of each part, or of those that are `given` values, in no order; progress is told in rows."""

@@ -18,7 +18,7 @@ from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous import routes as asynchronous
 from ray_mlops.serving.asynchronous.limits import Asynchronous
-from ray_mlops.serving.asynchronous.queue import Queue
+from ray_mlops.serving.attached import NOTHING, Attached
 from ray_mlops.serving.layers import surround
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.rollouts.choice import Served
@@ -40,13 +40,11 @@ def build_app(
     health: Mapping[str, Any],
     ring: KeyRing | None = None,
     log: Appender | None = None,
-    queue: Queue | None = None,
-    switch: Switch | None = None,
+    attached: Attached = NOTHING,
 ) -> FastAPI:
     """The application that answers for one scorer; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later;
-    `switch` may bring a challenger.
+    Without the keys of a ring everybody may ask; `log` gets a line a request.
     """
     title = f"{model['name']}, version {model['version']}"
     app = try_page.application(title, model["version"], keys=ring is not None)
@@ -60,13 +58,13 @@ def build_app(
         return edge.answer(200, health)
 
     schema = transaction_schema(scorer.predictor.definition, most=limits.max_transactions)
-    switch = switch or Switch(model["name"], Served(CHAMPION, scorer.version, scorer.digest))
+    switch = attached.switch or Switch(model["name"], Served(CHAMPION, scorer.version, scorer.digest))
     rollout = TransactionSwitch(switch, scorer, patience_s=limits.deadline_s / 2)
     asked = Transactions(model["name"], scorer, schema, limits, run, model["example"] or {}, rollout)
     _answer_transactions(app, asked, model)
     _answer_labels(app, asked)
     protocols.add(app, asked)
-    if queue:
+    if queue := attached.queue:
         asynchronous.add(app, _patient(asked, queue.limits), queue, scorer.capture.settled)
     edge.handle_errors(app)
     surround(app, limits, scorer.capture, ring=ring, log=log)

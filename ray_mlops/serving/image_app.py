@@ -12,7 +12,7 @@ from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous import routes as asynchronous
 from ray_mlops.serving.asynchronous.limits import Asynchronous
-from ray_mlops.serving.asynchronous.queue import Queue
+from ray_mlops.serving.attached import NOTHING, Attached
 from ray_mlops.serving.image_answers import Answerer
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.layers import surround
@@ -31,17 +31,15 @@ def build_image_app(
     health: Mapping[str, Any],
     ring: KeyRing | None = None,
     log: Appender | None = None,
-    queue: Queue | None = None,
-    switch: Switch | None = None,
+    attached: Attached = NOTHING,
 ) -> FastAPI:
     """The application that answers with one model; `model` is what `GET /model` tells, `health` what `/health` does.
 
-    Without the keys of a ring everybody may ask; `log` gets a line a request; `queue` keeps what is asked for later;
-    `switch` may bring a challenger.
+    Without the keys of a ring everybody may ask; `log` gets a line a request.
     """
     title = f"{model['name']}, version {model['version']}"
     app = try_page.application(title, model["version"], keys=ring is not None)
-    switch = switch or Switch(model["name"], Served(CHAMPION, answerer.pinned.version, answerer.pinned.digest))
+    switch = attached.switch or Switch(model["name"], Served(CHAMPION, answerer.pinned.version, answerer.pinned.digest))
     rollout = PictureSwitch(switch, answerer, patience_s=limits.deadline_s / 2)
     asked = Pictures(model["name"], answerer, limits, model["example"], rollout)
     classes = asked.classes
@@ -68,7 +66,7 @@ def build_image_app(
         return edge.answer(200, {"capture": answerer.capture.counts()})
 
     protocols.add(app, asked)
-    if queue:
+    if queue := attached.queue:
         asynchronous.add(app, _patient(asked, queue.limits), queue, answerer.capture.settled)
     edge.handle_errors(app)
     surround(app, limits, answerer.capture, ring=ring, log=log)

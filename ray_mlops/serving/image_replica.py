@@ -12,6 +12,7 @@ import numpy as np
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
+from ray_mlops.serving.attached import Attached
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_limits import ImageLimits
@@ -77,8 +78,7 @@ class ImageReplica:
             health=health(settings),
             ring=ring,
             log=log,
-            queue=self._pace.queue,
-            switch=self._switch,
+            attached=Attached(self._pace.queue, self._switch),
         )
         app.add_middleware(Paced, pace=self._pace)
         return app

@@ -18,6 +18,7 @@ from ray_mlops.serving.access.keyring import Access, KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.asynchronous.queue import Queue
+from ray_mlops.serving.attached import Attached
 from ray_mlops.serving.capture import Capture, Capturing
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.pace import Pace, Paced
@@ -107,8 +108,7 @@ class Replica:
             health=health(settings),
             ring=self._held(KeyRing(settings.access)),
             log=self._held(request_log(settings)),
-            queue=self._pace.queue,
-            switch=self._switch,
+            attached=Attached(self._pace.queue, self._switch),
         )
         app.add_middleware(Paced, pace=self._pace)
         return app

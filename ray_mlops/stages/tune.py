@@ -1,7 +1,6 @@
 """tune: search the hyperparameters of an algorithm with Ray Tune, on the validation part."""
 
 import json
-import os
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,7 @@ from ray_mlops.algorithms.trial import TrialWorker, attempt
 from ray_mlops.contract import Algorithm, Data, Decision, Features, Frozen, ImageFeatures, Run, Trials
 from ray_mlops.errors import ConfigError, TrainingError
 from ray_mlops.platform import files, studies
+from ray_mlops.platform.cores import cores
 from ray_mlops.platform.halving import Halving
 from ray_mlops.platform.parts import ArrayPart
 from ray_mlops.platform.permission import require_model
@@ -161,7 +161,7 @@ def _slots() -> int:
 
     nodes = sum(node["Alive"] for node in ray.nodes())
     cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(cpus, os.cpu_count() or 1) if nodes == 1 else cpus)
+    return max(1, min(cpus, cores()) if nodes == 1 else cpus)
 
 
 def _trainable(

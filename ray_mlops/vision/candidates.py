@@ -1,11 +1,11 @@
 """Ways to name the class of an image, from none at all to a small network: what `decide` holds against one another."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ray_mlops.platform.cores import cores
 from ray_mlops.vision.perceptual_hash import distances
 
 _PROBE_SIDE = 16
@@ -106,7 +106,7 @@ def _network(earlier: Material, later: Material, classes: int, seed: int) -> np.
         validation=ArrayPart(earlier.pixels[first], earlier.labels[first]),
         names=tuple(map(str, range(classes))),
     )
-    worker = LocalWorker(seed=seed, threads=min(_THREADS, os.cpu_count() or 1))
+    worker = LocalWorker(seed=seed, threads=min(_THREADS, cores()))
     return algorithm.fit(data, worker).predict(later.pixels).argmax(axis=1)
 
 

@@ -24,11 +24,12 @@ from ray_mlops.algorithms.worker import LocalWorker
 from ray_mlops.contract import Data, Decision, Evaluation, Features, Run, Table, Trained
 from ray_mlops.fraud.cards import card_codes, card_figures
 from ray_mlops.fraud.features import FeaturesConfig, Split
-from ray_mlops.fraud.rolling import available_threads, roll
+from ray_mlops.fraud.rolling import roll
 from ray_mlops.fraud.simulate import TRANSACTIONS
 from ray_mlops.fraud.windows import Window
 from ray_mlops.pipeline import Config
 from ray_mlops.platform import files, store
+from ray_mlops.platform.cores import cores
 from ray_mlops.platform.parts import Source
 from ray_mlops.platform.store import Step
 from ray_mlops.recipes import RICH_WINDOWS
@@ -95,7 +96,7 @@ def fit(config: Any, run: Run, *, features: Features) -> Trained:
     """`stages.train` in this process: the work is small and the workers would take longer to start."""
     source = Source.of(features)
     data = Data(source.read("train"), source.read("validation"), source.names)
-    model = config.fit(data, LocalWorker(seed=run.seed, threads=available_threads()))
+    model = config.fit(data, LocalWorker(seed=run.seed, threads=cores()))
     model.save(files.join(run.uri, "model"))
     return Trained(
         uri=run.uri,

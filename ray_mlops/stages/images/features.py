@@ -4,7 +4,6 @@ The columns of the table are key, `image` (pixels or the file's bytes), `target`
 not in it, nor are those that a given test set rules out (see `vision.split`).
 """
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ import pyarrow.compute
 from ray_mlops.contract import ImageFeatures, ImageTable, Run
 from ray_mlops.errors import ConfigError, DataError
 from ray_mlops.platform import files, tables
+from ray_mlops.platform.cores import cores
 from ray_mlops.platform.table_parts import Parts, load
 from ray_mlops.vision.features import SPLIT, TARGET, ImageFeaturesConfig, packed, read_all
 from ray_mlops.vision.labelled import Labelled
@@ -122,5 +122,5 @@ def _finish(batch: pa.Table, *, config: ImageFeaturesConfig, plan: pa.Table, dat
     batch, planned = batch.filter(chosen), plan.take(places.drop_null())
     stored = batch[image]
     if config.keeps == "pixels":
-        stored = packed(read_all(stored.to_pylist(), config.transform, os.cpu_count() or 1))
+        stored = packed(read_all(stored.to_pylist(), config.transform, cores()))
     return planned.add_column(1, image, stored)

@@ -5,7 +5,6 @@ this process, all of its cores on one batch: on Ray the processes would take lon
 in the column `error` and stops nothing.
 """
 
-import os
 import pickle
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from ray_mlops.contract import ModelVersion
 from ray_mlops.errors import DataError
 from ray_mlops.platform import row_groups
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.cores import cores
 from ray_mlops.vision.decoding import Undecodable
 from ray_mlops.vision.folders import ImageFolder
 from ray_mlops.vision.predictor import ImagePredictor
@@ -82,7 +82,7 @@ class _Scorer:
 
     def __init__(self, uri: str, digest: str) -> None:
         self._predictor = ImagePredictor.load(Bundle.load(uri, digest=digest))
-        self._readers = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._readers = ThreadPoolExecutor(cores())
 
     def __call__(self, tasks: pa.Table) -> Iterator[pa.Table]:
         yield from self.over([pickle.loads(task["piece"]) for task in tasks.to_pylist()])

@@ -27,6 +27,7 @@ from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.app import build_app
 from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.asynchronous.queue import Queue
+from ray_mlops.serving.attached import Attached
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_app import build_image_app
 from ray_mlops.serving.limits import Limits
@@ -62,7 +63,9 @@ class Site:
         predictor = Predictor.load(bundle(root, definition=served.DEFINITION))
         scorer = Watched(predictor, None, Capture(str(root / "capture"), "v1"), version="1", digest="d")
         model = {"name": "small", "version": "1", "digest": "d", "example": served.ROWS[0]}
-        self.app = build_app(scorer, model, Limits(), health={"status": "ok"}, ring=ring, queue=self.queue)
+        self.app = build_app(
+            scorer, model, Limits(), health={"status": "ok"}, ring=ring, attached=Attached(queue=self.queue)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +296,7 @@ def _image_app(folder: Path) -> FastAPI:
     answerer = Answerer(predictor, Capture(str(folder / "images"), "v1"), Pinned("1", "d"), batch=32)
     model = {"name": "shades", "version": "1", "digest": "d", "example": {"image": ""}}
     queue = Queue(str(folder / "async"), LATER)
-    return build_image_app(answerer, model, ImageLimits(), health={"status": "ok"}, queue=queue)
+    return build_image_app(answerer, model, ImageLimits(), health={"status": "ok"}, attached=Attached(queue=queue))
 
 
 @pytest.mark.parametrize("mode", made_up.MODES)

@@ -20,6 +20,7 @@ from ray_mlops.errors import EndpointError
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving.app import build_app
+from ray_mlops.serving.attached import Attached
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_app import build_image_app
@@ -95,7 +96,7 @@ def transactions_of(folder: Path) -> tuple[Any, Switch, Bundle, Bundle]:
     )
     turned = Switch("small", Served("champion", "1", first.digest), Scorers(first, scorer))
     model = {"name": "small", "version": "1", "digest": first.digest, "example": served.ROWS[0]}
-    app = build_app(scorer, model, Limits(deadline_s=4), health={"status": "ok"}, switch=turned)
+    app = build_app(scorer, model, Limits(deadline_s=4), health={"status": "ok"}, attached=Attached(switch=turned))
     return app, turned, first, second
 
 
@@ -106,7 +107,12 @@ def pictures_of(folder: Path) -> tuple[Any, Switch, Bundle, Bundle]:
     turned = Switch("shades", Served("champion", "1", first.digest), Answerers(first, answerer))
     example = {"image": base64.b64encode(served.WHITE).decode()}
     model = {"name": "shades", "version": "1", "digest": first.digest, "example": example}
-    return build_image_app(answerer, model, ImageLimits(), health={}, switch=turned), turned, first, second
+    return (
+        build_image_app(answerer, model, ImageLimits(), health={}, attached=Attached(switch=turned)),
+        turned,
+        first,
+        second,
+    )
 
 
 @pytest.fixture(scope="module")
