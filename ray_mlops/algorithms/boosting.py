@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ray_mlops.algorithms import trees
 from ray_mlops.algorithms.worker import Watch, finite
-from ray_mlops.contract import Backend, Choice, Data, Frozen, Space, Uniform, Worker
+from ray_mlops.contract import Backend, Choice, Data, Frozen, Model, Space, Uniform, Worker
 
 if TYPE_CHECKING:
     import lightgbm
@@ -249,3 +249,8 @@ class LightGBMModel:
         """Write the booster into folder `path`, in LightGBM's own text format."""
         os.makedirs(path, exist_ok=True)
         self.booster.save_model(str(Path(path) / self.FILE))
+
+
+def quick(model: Model) -> bool:
+    """Whether a model scores a few rows (`trees.MOST_ROWS`) in microseconds, from any thread."""
+    return isinstance(model, (XGBoostModel, LightGBMModel)) and model.trees is not None

@@ -19,7 +19,7 @@ from ray_mlops.serving.substitute import Substitute
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores events for one version of a model. Called from one thread at a time.
+    """Scores events for one version of a model. Called from one thread at a time, but for what is `quick`.
 
     `store` is None when the features need no history.
     """
@@ -43,6 +43,10 @@ class Scorer:
         if turn is None or turn.take():
             self._log(events, rows, answers, request_id)
         return answers
+
+    def quick(self, events: Sequence[Mapping[str, Any]], reasons: int) -> bool:
+        """Whether to score them costs less than to hand them to another thread: nobody is asked, nothing is explained."""
+        return self.store is None and reasons == 0 and len(events) <= self.predictor.quick_rows
 
     def degraded(self, events: Sequence[Mapping[str, Any]], *, request_id: str) -> list[dict[str, Any]]:
         """One answer per event without model and history, marked `degraded` here and in the log.

@@ -74,6 +74,8 @@ class Transactions:
         self, questions: Sequence[Mapping[str, Any]], *, request_id: str, detail: int | None = None
     ) -> list[dict[str, Any]]:
         reasons, turn, scorer = self.limits.reasons if detail is None else detail, Turn(), self.scorer
+        if scorer.quick(questions, reasons):
+            return scorer.score(questions, reasons=0, request_id=request_id)
         work = self.run(lambda: scorer.score(questions, reasons=reasons, request_id=request_id, turn=turn))
         instead = partial(scorer.degraded, questions, request_id=request_id) if scorer.substitute else None
         return await in_time(work, instead, turn, self.limits.deadline_s)
