@@ -62,6 +62,8 @@ def request_id(request: Request, preferred: str = "") -> str:
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
     """A query parameter from `least` to `most`; raises `BadRequest` 422 for anything else."""
+    if not request.scope["query_string"] and least <= default <= most:
+        return default
     given = request.query_params.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,6}", given) or not least <= int(given) <= most:
         raise refused(422, f"should be a whole number from {least} to {most}", name)
