@@ -8,11 +8,15 @@ so do the replicas, which only HAProxy asks. It alone listens where other machin
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
+_LONGEST = (
+    97 - 57
+)  # characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between
 _HEADERS_S = 10  # Ray sets no limit: whoever sends headers slowly would hold a connection for ever
 # What is changed in the configuration that Ray writes; the edge is what a deployment has said of where to listen.
 _CHANGES = f"""s/^ *bind :\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
@@ -23,21 +27,24 @@ s/ mode 666 level admin/ mode 600 level admin/
 _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
 sed -i -f {changes} -f {edge} "$config" || exit 1
-exec {haproxy} "$@"
+exec {with_parent} {haproxy} "$@"
 """
 
 
 def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     """Make the folder of an ingress; the environment of the head node whose Serve is to use it, empty where there is no
-    HAProxy. `ports` are for its statistics, its metrics, and for the proxies (HTTP, gRPC) it falls back on."""
-    haproxy = _binary()
-    if haproxy is None:
+    HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the proxies (HTTP, gRPC) it falls back on."""
+    haproxy, socket = _binary(), folder.parent / "h"
+    if haproxy is None or len(str(socket)) > _LONGEST:
         return {}
     folder.mkdir(mode=0o700)
     changes, edge, start = folder / "changes.sed", folder / "edge.sed", folder / "start"
     changes.write_text(_CHANGES)
     edge.write_text("")
-    start.write_text(_START.format(changes=changes, edge=edge, haproxy=shlex.quote(haproxy)))
+    # Whoever starts it may be killed: then it must not stay and hold the port.
+    with_parent = "setpriv --pdeathsig TERM" if shutil.which("setpriv") else ""
+    words = {"changes": changes, "edge": edge, "with_parent": with_parent, "haproxy": shlex.quote(haproxy)}
+    start.write_text(_START.format(**words))
     start.chmod(0o700)
     cores = os.cpu_count() or 1
     return {
@@ -46,7 +53,7 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # no load balancer in front has to notice first
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(start),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(socket),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),

@@ -114,5 +114,6 @@ def _replica(url: str) -> str | None:
     folder = runtime.ingress_folder()
     if folder is None:
         return None
-    found = re.findall(r"server SERVE_REPLICA\S* (\S+) check", (folder / "haproxy.cfg").read_text())
+    (config,) = folder.glob("**/haproxy.cfg")
+    found = re.findall(r"server SERVE_REPLICA\S* (\S+) check", config.read_text())
     return re.sub(r"//[^/]+", f"//{found[0]}", url) if found else None
