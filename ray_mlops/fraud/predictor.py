@@ -15,6 +15,8 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from ray_mlops import algorithms
+from ray_mlops.algorithms.boosting import quick
+from ray_mlops.algorithms.trees import MOST_ROWS
 from ray_mlops.contract import Algorithm, Model
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeatureDefinition
@@ -88,6 +90,11 @@ class Predictor:
         """The scores from which a transaction is reviewed, and blocked: float64 `(2,)`, infinity for never."""
         block = self.thresholds.get("block", math.inf)
         return np.array([min(self.thresholds.get("review", math.inf), block), block])
+
+    @cached_property
+    def quick_rows(self) -> int:
+        """How many rows are scored in less time than it takes to hand them to another thread."""
+        return MOST_ROWS if quick(self.model) else 0
 
     def reasons(self, rows: np.ndarray, top: int) -> list[list[Reason]]:
         """The `top` features that moved each row's score the most, strongest first."""

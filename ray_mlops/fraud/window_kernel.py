@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from ray_mlops.fraud.compiled import compiled
+from ray_mlops.platform.compiled import compiled
 
 
 @compiled

@@ -5,7 +5,7 @@ Rows that are grouped lie together by entity: `starts[g]:starts[g + 1]` are the 
 
 import numpy as np
 
-from ray_mlops.fraud.compiled import compiled
+from ray_mlops.platform.compiled import compiled
 
 
 @compiled

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ray_mlops.fraud.compiled import compiled
+from ray_mlops.platform.compiled import compiled
 
 
 @compiled

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ray_mlops.errors import EndpointError, RayMlopsError
+from ray_mlops.platform import ingress
 from ray_mlops.platform.cores import cores
 
 # Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
@@ -138,6 +139,17 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def ingress_folder() -> Path | None:
+    """Where the ingress of our own cluster has its files; None where it has none or another cluster is used."""
+    record = None if os.environ.get("RAY_ADDRESS") else _record()
+    folder = _ingress_folder(record["temp_dir"]) if record else None
+    return folder if folder and folder.is_dir() else None
+
+
+def _ingress_folder(temp_dir: str) -> Path:
+    return Path(temp_dir) / "ingress"
+
+
 def keep(endpoint: str) -> None:
     """Note that an endpoint lives in the local cluster, which then outlives this process."""
     with _locked():
@@ -249,7 +261,9 @@ def _start() -> dict[str, Any]:
     temp_dir = tempfile.mkdtemp(prefix="rm-")
     log = Path(temp_dir) / "head.log"
     command = [sys.executable, "-m", "ray_mlops.platform.local_head", str(_record_path()), temp_dir]
-    environment = {**os.environ, **SETTINGS, "RAY_AUTH_MODE": "disabled"}
+    ports = (free_port(), free_port(), free_port(), free_port())
+    serving = ingress.prepare(_ingress_folder(temp_dir), ports)
+    environment = {**os.environ, **SETTINGS, **serving, "RAY_AUTH_MODE": "disabled"}
     environment.pop("RAY_ADDRESS", None)
     with log.open("w") as stream:
         owner = subprocess.Popen(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ray_mlops.serving import documents, edge, protocols, try_page
+from ray_mlops.serving import direct, documents, edge, protocols, try_page
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous import routes as asynchronous
@@ -67,6 +67,7 @@ def build_app(
     if queue := attached.queue:
         asynchronous.add(app, _patient(asked, queue.limits), queue, scorer.capture.settled)
     edge.handle_errors(app)
+    direct.shorten(app, "/score")
     surround(app, limits, scorer.capture, ring=ring, log=log)
     return app
 

@@ -44,7 +44,7 @@ class Appender:
         self._lock = threading.Lock()
         self._queue: list[bytes] = []
         self._accepted = self._done = 0  # numbers of lines
-        self._waiting: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[bool]]] = []
         self._stuck = self._closing = False
         self._wake = threading.Event()
         self._segments = 0
@@ -78,10 +78,10 @@ class Appender:
             future = loop.create_future()
             self._waiting.append((self._accepted, loop, future))
         self._wake.set()
-        try:
-            await asyncio.wait_for(future, seconds)
-        except TimeoutError:
+        timer = loop.call_later(seconds, _tell, [future], False)
+        if not await future:
             self.late, self._stuck = self.late + 1, True
+        timer.cancel()
 
     def flush(self, seconds: float = 10.0) -> bool:
         """Whether all lines brought so far have been dealt with in time; for callers without an event loop."""
@@ -117,9 +117,9 @@ class Appender:
             self._stuck = False
             ready = [each for each in self._waiting if each[0] <= self._done]
             self._waiting = [each for each in self._waiting if each[0] > self._done]
-        for _, loop, future in ready:
+        for loop in {each[1] for each in ready}:
             try:
-                loop.call_soon_threadsafe(_tell, future)
+                loop.call_soon_threadsafe(_tell, [each[2] for each in ready if each[1] is loop], True)
             except RuntimeError:  # its loop has ended, and nobody waits any more
                 continue
 
@@ -154,6 +154,7 @@ class Appender:
         self._segments, self._until = self._segments + 1, time.monotonic() + self._queueing.segment_s
 
 
-def _tell(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
+def _tell(futures: "Sequence[asyncio.Future[bool]]", settled: bool) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(settled)

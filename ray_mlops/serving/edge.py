@@ -18,6 +18,11 @@ from ray_mlops.errors import DataError, StorageError
 from ray_mlops.serving.schema import BadRequest, Problem
 
 T = TypeVar("T")
+REFUSED: tuple[type[Exception], ...] = (
+    BadRequest,
+    DataError,
+    StorageError,
+)  # what a caller is told of, with its reason
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -57,6 +62,8 @@ def request_id(request: Request, preferred: str = "") -> str:
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
     """A query parameter from `least` to `most`; raises `BadRequest` 422 for anything else."""
+    if not request.scope["query_string"] and least <= default <= most:
+        return default
     given = request.query_params.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,6}", given) or not least <= int(given) <= most:
         raise refused(422, f"should be a whole number from {least} to {most}", name)
@@ -71,22 +78,24 @@ def answer(status: int, content: Any, headers: Mapping[str, str] | None = None) 
 def handle_errors(app: FastAPI) -> None:
     """Have an application answer every error as this module says."""
 
-    @app.exception_handler(BadRequest)
-    async def bad_request(request: Request, error: BadRequest) -> Response:
-        return refusal(error.status, error.problems)
-
     @app.exception_handler(HTTPException)
     async def no_such_thing(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}; see /docs"
         return refusal(error.status_code, [Problem(field="", message=message)], error.headers)
 
-    @app.exception_handler(DataError)
-    async def unreadable(request: Request, error: DataError) -> Response:
-        return refusal(422, [Problem(field="", message=str(error))])
+    async def told(request: Request, error: Exception) -> Response:
+        return refused_as(error)
 
-    @app.exception_handler(StorageError)
-    async def not_now(request: Request, error: StorageError) -> Response:
-        return refusal(503, [Problem(field="", message=str(error))], {"retry-after": "1"})
+    for kind in REFUSED:
+        app.add_exception_handler(kind, told)
+
+
+def refused_as(error: Exception) -> Response:
+    """The answer to one of the errors `REFUSED`."""
+    if isinstance(error, BadRequest):
+        return refusal(error.status, error.problems)
+    told = [Problem(field="", message=str(error))]
+    return refusal(422, told) if isinstance(error, DataError) else refusal(503, told, {"retry-after": "1"})
 
 
 async def _read(request: Request, most_bytes: int) -> bytes:

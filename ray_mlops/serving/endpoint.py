@@ -17,7 +17,7 @@ from typing import Any
 
 from ray_mlops.contract import Endpoint
 from ray_mlops.errors import EndpointError
-from ray_mlops.platform import files, runtime
+from ray_mlops.platform import files, ingress, runtime
 from ray_mlops.serving import door, probe
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.replica import Answering, Replica, health
@@ -159,12 +159,18 @@ def _open_port(port: int, network: Network) -> None:
         ssl_keyfile=network.private_key or None,
         ssl_certfile=network.certificate or None,
     )
-    running = _serving()
+    own = runtime.ingress_folder()
+    running = _serving(own)
     if running is not None:
         check_same(running, options)
         return
     if _taken(network.host, port):
         raise EndpointError(f"port {port} of {network.host} is taken by another program: set deploy.port to a free one")
+    if own:
+        tls = {"certificate": network.certificate, "private_key": network.private_key}
+        ingress.listen(own, network.host, port, **tls)
+        behind = {"host": ingress.LOOPBACK, "ssl_keyfile": None, "ssl_certfile": None}
+        options = options.model_copy(update=behind)
     serve.start(
         proxy_location="HeadOnly",
         http_options=options,
@@ -195,12 +201,14 @@ def check_same(running: Any, asked: Any) -> None:
             )
 
 
-def _serving() -> Any:
-    """How Serve listens; None when it does not."""
+def _serving(own: Path | None) -> Any:
+    """How Serve listens, behind an ingress of our own perhaps; None when it does not."""
     from ray.serve.context import _get_global_client  # the only way to ask Serve for its port without a dashboard
 
     client = _get_global_client(raise_if_no_controller_running=False)
-    return client.http_config if client else None
+    if client is None:
+        return None
+    return client.http_config.model_copy(update=dict(ingress.listening(own))) if own else client.http_config
 
 
 def _taken(host: str, port: int) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ray_mlops.serving import edge, protocols
@@ -24,6 +23,7 @@ from ray_mlops.serving.rollouts.choice import Chosen
 from ray_mlops.serving.schema import Problem
 from ray_mlops.serving.tracing import Trace
 
+_READ = frozenset({b"x-request-id", b"traceparent"})
 _GONE = 499  # the caller hung up: no answer was sent
 
 
@@ -77,20 +77,20 @@ class _Told:
     """What is known of one request."""
 
     def __init__(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        self._scope, self._since, self._returned = scope, time.perf_counter(), "x-request-id" in headers
+        headers = {name: value.decode("latin-1") for name, value in reversed(scope["headers"]) if name in _READ}
+        given = headers.get(b"x-request-id", "")
+        self._scope, self._since, self._returned = scope, time.perf_counter(), b"x-request-id" in headers
         self.request_id = given if edge.REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        self.trace = Trace.of(headers.get("traceparent", ""))
+        self.trace = Trace.of(headers.get(b"traceparent", ""))
         self.status, self.error = _GONE, ""
         scope["state"] = {**scope.get("state", {}), "request_id": self.request_id}
 
     def started(self, message: Message) -> None:
         self.status = message["status"]
-        headers = MutableHeaders(scope=message)
-        headers["traceparent"] = self.trace.traceparent
+        headers = [*message.get("headers", ()), (b"traceparent", self.trace.traceparent.encode())]
         if not self._returned:  # otherwise the caller knows it, and Serve's proxy, which makes one, sends it back
-            headers["x-request-id"] = self.request_id
+            headers.append((b"x-request-id", self.request_id.encode()))
+        message["headers"] = headers
 
     def line(self) -> bytes:
         scope = self._scope

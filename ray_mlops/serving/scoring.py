@@ -19,7 +19,7 @@ from ray_mlops.serving.substitute import Substitute
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores events for one version of a model. Called from one thread at a time.
+    """Scores events for one version of a model. Called from one thread at a time, but for what is `quick`.
 
     `store` is None when the features need no history.
     """
@@ -51,6 +51,10 @@ class Scorer:
     def judge(self, events: Sequence[Mapping[str, Any]], rows: np.ndarray, reasons: int) -> list[dict[str, Any]]:
         """One answer per event, for the rows that were made of them."""
         return self._answers(events, self.predictor.score(rows), self.predictor.reasons(rows, reasons))
+
+    def quick(self, events: Sequence[Mapping[str, Any]], reasons: int) -> bool:
+        """Whether to score them costs less than to hand them to another thread: nobody is asked, nothing is explained."""
+        return self.store is None and reasons == 0 and len(events) <= self.predictor.quick_rows
 
     def degraded(self, events: Sequence[Mapping[str, Any]], *, request_id: str) -> list[dict[str, Any]]:
         """One answer per event without model and history, marked `degraded` here and in the log.

@@ -77,6 +77,8 @@ class Transactions:
     ) -> list[dict[str, Any]]:
         reasons, turn, scorer = self.limits.reasons if detail is None else detail, Turn(), self.scorer
         if self.rollout.switch.idle:
+            if scorer.quick(questions, reasons):
+                return scorer.score(questions, reasons=0, request_id=request_id)
             work = self.run(lambda: scorer.score(questions, reasons=reasons, request_id=request_id, turn=turn))
         else:
             chosen = self.rollout.score(self.run, questions, reasons=reasons, request_id=request_id, turn=turn)
