@@ -1,19 +1,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint unit unit-ray unit-plain system clean
+# Endpoints, which have a Ray of their own.
+SERVING := tests/serving tests/stages/test_deploy.py tests/stages/images/test_deploy.py tests/test_many_models.py tests/test_load_testing.py
+
+.PHONY: demo test lint unit unit-serving unit-ray unit-plain system clean
 
 demo: .venv/installed
 	$(BIN)/python jobs/demo.py
 
 test: .venv/installed-test system lint unit
 
-# What needs Ray and what does not run side by side, for Ray often waits; each shows its output when it is over.
+# What needs Ray, in two parts, and what does not run side by side, for Ray often waits; each shows its output at its end.
 unit:
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync unit-ray unit-plain
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync unit-ray unit-serving unit-plain
 
 unit-ray:
-	$(BIN)/python -m pytest -m ray
+	$(BIN)/python -m pytest -m ray $(addprefix --ignore=,$(SERVING))
+
+unit-serving:
+	$(BIN)/python -m pytest -m ray $(SERVING)
 
 unit-plain:
 	$(BIN)/python -m pytest -m "not ray"
