@@ -66,7 +66,14 @@ class _Line:
         self._reader: asyncio.StreamReader | None = None
 
     async def ask(self, body: bytes) -> bool:
-        """Whether a good answer came."""
+        """Whether a good answer came; over a new connection where the server has closed the one that was kept."""
+        try:
+            return await self._asked(body)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._reader = None
+            return await self._asked(body)
+
+    async def _asked(self, body: bytes) -> bool:
         if self._reader is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         head = f"POST {self._path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
