@@ -23,7 +23,6 @@ from ray_mlops.serving.replica import Settings
 PEERS = Path(__file__).parent / "serving_peers"
 READY_S = 60
 _ENDPOINT = "fraud"
-_ALL = ("fastapi", "litserve", "bentoml", "mlserver", "serve", "mlflow")
 
 
 @dataclass(frozen=True)
