@@ -10,7 +10,7 @@ from ray_mlops.errors import EndpointError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
-from ray_mlops.platform import files, registry, runtime, store
+from ray_mlops.platform import files, registry, runtime, store, tracking
 from ray_mlops.serving import gate
 from ray_mlops.serving.rollouts import ending
 from ray_mlops.stage_names import StageName
@@ -74,7 +74,7 @@ _HEADLINES = ("average_precision", "accuracy")
 
 def administration(root: str) -> Run:
     """A run that is none: what registry commands need to find the registry."""
-    return Run(root=files.absolute(root), id="", recipe="")
+    return Run(root=files.absolute(root), id="", recipe="", tracking_uri=tracking.configured())
 
 
 def models(root: str) -> None:

@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from ray_mlops import commands, console
-from ray_mlops.contract import Endpoint, Frozen, Run
+from ray_mlops.contract import Endpoint, Frozen
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files, runtime
 from ray_mlops.platform.cores import cores
@@ -56,7 +56,7 @@ def twin(root: str, model: str, assignments: Sequence[str], *, verbose: bool = F
 
     What it is asked comes into no history, no log and no verdict of the endpoint that others ask.
     """
-    run = Run(root=files.absolute(root), id="loadtest", recipe="", uri=files.absolute(root))
+    run = replace(commands.administration(root), id="loadtest", uri=files.absolute(root))
     version, stage, config = commands.deployable(run, model, assignments)
     name = config.name or version.name
     known = live_endpoint(run.root, name)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -50,7 +51,7 @@ def deploy_many(
     """Deploy registered models as one endpoint and ask each its example."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} cannot be an endpoint's name: letters, digits, _ and - (at most 63)")
-    run = Run(root=files.absolute(root), id="", recipe="", uri=files.absolute(root))
+    run = replace(commands.administration(root), uri=files.absolute(root))
     config = apply(ManyConfig(), assignments)
     runtime.connect(verbose=verbose)
     try:

@@ -1,6 +1,5 @@
 """The record of a run: its resolved config, what happened to each stage, and the page that ties them together."""
 
-import os
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ def open_run(
         id=f"{config.name}-{moment}-{secrets.token_hex(2)}",
         recipe=recipe,
         seed=config.seed,
-        tracking_uri=config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", ""),
+        tracking_uri=config.tracking_uri or tracking.configured(),
         override=override,
         progress=progress,
         show=show,

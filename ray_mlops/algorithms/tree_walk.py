@@ -9,8 +9,9 @@ _SMALL = 1e-35  # LightGBM takes what is no larger for zero
 
 
 @compiled
-def walk(rows, roots, feature, threshold, left, right, rule, start, most, scores):  # pyright: ignore
-    """Write into `scores` what the trees of `trees.Trees` say of each of the rows."""
+def walk(rows, trees, scores):  # pyright: ignore
+    """Write into `scores` what the trees, the fields of `trees.Trees` in order, say of each of the rows."""
+    roots, feature, threshold, left, right, rule, start, most = trees
     one = scores.dtype.type(1)
     for place in range(rows.shape[0]):
         margin = start

@@ -44,7 +44,7 @@ class Trees:
         from ray_mlops.algorithms.tree_walk import walk  # the compiler takes half a second to load
 
         scores = np.empty(len(batch), self.threshold.dtype)
-        walk(np.ascontiguousarray(batch), *self._arrays, scores)
+        walk(np.ascontiguousarray(batch), self._arrays, scores)
         return scores
 
     @cached_property

@@ -107,6 +107,11 @@ class MlflowTracker:
             client.set_terminated(made.info.run_id, status=status)
 
 
+def configured() -> str:
+    """The MLflow address in the environment; empty where none is set."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "")
+
+
 def tracking_uri(run: Run) -> str:
     """The MLflow address of a run: its own setting, else the default of its root."""
     return run.tracking_uri or default_uri(run.root)

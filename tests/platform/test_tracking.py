@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ray_mlops.commands import administration
 from ray_mlops.contract import Run
 from ray_mlops.errors import StorageError
 from ray_mlops.platform import tracking
@@ -76,3 +77,10 @@ def test_a_database_is_made_whole_under_its_name(tmp_path: Path) -> None:
     tracking.open_early(uri)
     tracking.connect(uri)  # meets the thread, or comes first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.lock"]
+
+
+def test_every_command_asks_the_mlflow_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
+    assert tracking.tracking_uri(administration(str(tmp_path))).endswith("elsewhere.db")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking.tracking_uri(administration(str(tmp_path))).endswith("mlflow.db")

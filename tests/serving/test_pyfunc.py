@@ -49,6 +49,15 @@ def vision(root: Path) -> ModelVersion:
     return small_images.registered(root, features, trained, small_images.judged(root, features, trained))
 
 
+@pytest.fixture(autouse=True)
+def environment_as_before() -> Iterator[None]:
+    """MLflow writes the address it was given into the environment, for all that comes after."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.setenv(name, "")
+        yield
+
+
 def load(root: Path, version: ModelVersion) -> Any:
     mlflow.set_registry_uri(tracking.default_uri(str(root)))
     mlflow.set_tracking_uri(tracking.default_uri(str(root)))
