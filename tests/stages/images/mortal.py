@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any, Literal
 
+from ray_mlops.algorithms import image_fit
 from ray_mlops.algorithms.image_classifier import ImageClassifier
 from ray_mlops.algorithms.image_model import ImageModel
 from ray_mlops.contract import Data, Worker
@@ -18,6 +19,7 @@ class Mortal(ImageClassifier):
     diary: str = ""
 
     def fit(self, data: Data, worker: Worker) -> ImageModel:
+        image_fit._ASK = 0.0  # asked at every look: by the clock, a fast machine is done before it is asked twice
         if not worker.rank:
             with (Path(self.diary) / "lives").open("a") as stream:
                 stream.write("resumed\n" if worker.resume else "fresh\n")
