@@ -120,7 +120,7 @@ def disconnect() -> None:
         record = _record()
         if record is None:
             return
-        users = [user for user in record["users"] if user != os.getpid() and _is_alive(user)]
+        users = [user for user in record["users"] if user != os.getpid() and is_alive(user)]
         _save({**record, "users": users})
         if not users and not record["endpoints"]:
             _stop(record)
@@ -173,7 +173,8 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ray_mlops.contract import Frozen
-from ray_mlops.platform import files
+from ray_mlops.platform import files, runtime
 from ray_mlops.serving.rollouts.judge import Check
 from ray_mlops.serving.rollouts.plan import Plan
 
@@ -88,7 +88,7 @@ class Rollout(Frozen):
         if self.status != "running":
             return False
         if self.host == socket.gethostname():
-            return _runs(self.pid)
+            return runtime.is_alive(self.pid)
         return (datetime.now(UTC) - self.beat).total_seconds() < SILENT_S
 
 
@@ -123,13 +123,3 @@ def user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container user without a name
         return "unknown"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
