@@ -9,6 +9,7 @@ from ray_mlops.reports.numerals import percent
 from ray_mlops.reports.page import Block, Chart, Facts, Page, Rows, Section, Text
 
 Record = Mapping[str, Any]
+_ONCE = "Learnt from train, judged by validation and test of the recipe's split"
 
 
 def image_decision_page(record: Record, *, subtitle: str = "") -> Page:
@@ -66,4 +67,5 @@ def _basis(record: Record) -> Iterator[Block]:
     )
     rows = [(name, count, judged[name]) for name, count in images.items()]
     yield Rows(("class", "images", "judged"), rows)
-    yield Text("Learnt from train, judged by validation and test of the recipe's split; duplicates stay on one side.")
+    how = "In three folds, each judged by what was learnt from the others" if record["crossed"] else _ONCE
+    yield Text(f"{how}; duplicates stay on one side.")

@@ -26,17 +26,20 @@ from ray_mlops.vision.verdict import Bar, Draws, Judgement, Standing, after_cont
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 TWINS = "twins"
 _MOST_SIDE = 32
+_THIRDS = split.Split(validation=1 / 3, test=1 / 3)
 
 
 class DecideConfig(Frozen):
     """When a gain counts, and how many images are looked at.
 
     Of more than `max_images` labelled images a seeded sample is taken; they are looked at in the size of the features,
-    at most 32 x 32. `bootstrap` is the number of resamples behind each interval.
+    at most 32 x 32. Up to `cross_images` of them, without a test set of their own, are judged all: in three folds, each by
+    what was learned from the others. `bootstrap` is the number of resamples behind each interval.
     """
 
     bar: Bar = Bar()
     max_images: int = Field(default=10_000, ge=100)
+    cross_images: int = Field(default=4_000, ge=0)
     bootstrap: int = Field(default=300, ge=20)
     in_process_rows: int = Field(default=100_000, ge=0)
 
@@ -48,8 +51,12 @@ def run(
     rows, classes = _chosen(config, table, run.seed)
     labels = pc.index_in(rows[table.data.label], value_set=pa.array(classes)).to_numpy().astype(np.int64)
     units = split.units(*(rows[name].to_numpy() for name in (table.data.group, TWINS)))
-    parts = split.assign(labels, units, features.split, seed=run.seed, given=_given(rows, table, features))
-    judged = (parts == 1) | (parts == 2)
+    given = _given(rows, table, features)
+    # A part of few images could not tell a network from a linear probe: the verdict would be a matter of luck.
+    crossed = len(labels) <= config.cross_images and not given.any()
+    parts = split.assign(labels, units, _THIRDS if crossed else features.split, seed=run.seed, given=given)
+    later = [parts == fold for fold in range(len(split.PARTS))] if crossed else [(parts == 1) | (parts == 2)]
+    judged = np.any(later, axis=0)
     counts = {
         "images": dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True)),
         "judged": dict(zip(classes, np.bincount(labels[judged], minlength=len(classes)).tolist(), strict=True)),
@@ -59,11 +66,13 @@ def run(
     if answer is None:
         found = _material(config, rows, (labels, units), table=table, transform=_small(features.transform), run=run)
         draws = Draws(units[judged], config.bootstrap, run.seed)
-        standings = hold(found.only(parts == 0), found.only(judged), len(classes), seed=run.seed)
+        folds = [(~part if crossed else parts == 0, part) for part in later]
+        standings = hold(found, folds, len(classes), seed=run.seed)
         answer = after_contest(standings, draws, config.bar)
         counts["draws"] = {kind: draws.mean(one.right, config.bar.confidence) for kind, one in standings.items()}
     record = _record(config, answer, standings, counts=counts) | {
         "conflicting": conflicting,
+        "crossed": crossed,
         "doubtful": len(profile.doubtful),
     }
     report = files.join(run.uri, "report.html")

@@ -52,6 +52,11 @@ def test_a_rule_that_is_enough_needs_no_network(run: Run) -> None:
     decision = decide.run(decide.DecideConfig(), run, table=table, profile=profile, features=features)
     assert decision.verdict == "no_ml" and decision.scores["mean_colour"]["accuracy"] == 1.0
     assert "Is a network needed?" in Path(decision.report).read_text()
+    told = json.loads(Path(run.uri, "decision.json").read_text())
+    assert told["crossed"] and told["data"]["judged"] == told["data"]["images"], "few images are judged all"
+    decide.run(decide.DecideConfig(cross_images=100), run, table=table, profile=profile, features=features)
+    told = json.loads(Path(run.uri, "decision.json").read_text())
+    assert not told["crossed"] and sum(told["data"]["judged"].values()) == 60
 
 
 def test_too_few_images_are_told_before_any_fit(run: Run) -> None:
