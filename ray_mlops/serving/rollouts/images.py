@@ -10,7 +10,7 @@ from ray_mlops.serving.deadline import Turn
 from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.rollouts import fitting
 from ray_mlops.serving.rollouts.beside import Beside, comparison
-from ray_mlops.serving.rollouts.switch import Setting, Switch, Underway
+from ray_mlops.serving.rollouts.switch import Setting, Stopwatch, Switch, Underway
 from ray_mlops.vision.predictor import ImagePredictor
 
 MOST_WAITING = 32  # pictures are larger than rows
@@ -52,10 +52,10 @@ class PictureSwitch:
         async def by(answerer: Answerer) -> list[dict[str, Any]]:
             return await answerer.answer(files, top=top, request_id=request_id, turn=turn)
 
-        async def challengers(underway: Underway) -> list[dict[str, Any]]:
+        async def challengers(underway: Underway, _: Stopwatch) -> list[dict[str, Any]]:
             return await underway.wait(by(underway.challenger), self._patience_s)
 
-        answers = await self.switch.counted(picked, lambda: by(self._champion), challengers)
+        answers = await self.switch.counted(picked, lambda _: by(self._champion), challengers)
         if (now := picked.now) and given:
             now.beside.offer(lambda: given, size=sum(map(len, given)))
         return answers

@@ -125,7 +125,7 @@ class Judge:
             hits, misses = hits + late[1], misses + sum(new.latency) - sum(old[1].latency) - late[1]
         # Both must be plain: that more than 5 % of its requests are slow, and that more are than of the champion's meanwhile.
         log_capital = min(evidence.capital(*slow), evidence.share_above(0.05, hits, misses))
-        told = f"95 % of its requests take up to {p95[1]:.3g} ms, of the champion's {p95[0]:.3g} ms"
+        told = f"in 95 % of its requests its work takes up to {p95[1]:.3g} ms, the champion's {p95[0]:.3g} ms"
         return self._bet("latency", log_capital, numbers, told, known=hits + misses >= self._judging.min_requests)
 
     def _learn(self, champion: Lane, steps: Sequence[Step]) -> None:

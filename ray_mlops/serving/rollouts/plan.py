@@ -17,8 +17,8 @@ class Judging(Frozen):
     over all checks and all looks of a rollout together.
 
     No step ends before the challenger has answered `min_requests`; what has not by `patience` times the bake is rolled back as
-    undecided. It is bad, once the evidence says so, when it fails more often than the champion; when the latency that 5 % of
-    its requests exceed is above the champion's by more than the share `latency_tolerance` and by `latency_slack_ms`; when it
+    undecided. It is bad, once the evidence says so, when it fails more often than the champion; when the time of its own work
+    that 5 % of its requests exceed is above the champion's by more than the share `latency_tolerance` and by `latency_slack_ms`; when it
     decides fewer than `min_agreement` of the same requests alike; when the scores of the same requests are shifted by a
     population stability index above `max_psi`; when it alerts more or less often, by more than the share `alert_tolerance`.
     """

@@ -35,6 +35,30 @@ class Family(Protocol):
         ...
 
 
+class Stopwatch:
+    """The seconds of a request at one variant: of its `own` work where that is told, else of waiting for it.
+
+    Champion and challenger work in threads of their own: how long a request stands in line there, on a busy machine most of
+    its time, would say nothing about the challenger once it is alone.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._own_s = time.perf_counter(), 0.0
+
+    def own(self, work: Callable[[], T]) -> T:
+        """The result of work that is the variant's own, with its time."""
+        began = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self._own_s = time.perf_counter() - began
+
+    @property
+    def seconds(self) -> float:
+        """What has been measured so far."""
+        return self._own_s or time.perf_counter() - self._began
+
+
 class Picked(NamedTuple):
     """Who is to answer a request: the challenger of the rollout `now`, or the champion. Not `counted` where the caller has chosen."""
 
@@ -151,14 +175,14 @@ class Switch:
     async def counted(
         self,
         picked: Picked,
-        champions: Callable[[], Awaitable[T]],
-        challengers: Callable[[Underway], Awaitable[T]],
+        champions: Callable[[Stopwatch], Awaitable[T]],
+        challengers: Callable[[Underway, Stopwatch], Awaitable[T]],
     ) -> T:
         """The answer of the one picked, timed and counted; the champion's where the challenger fails."""
         if picked.now and picked.challenger:
-            setting = picked.now.setting
+            now, setting = picked.now, picked.now.setting
             try:
-                answer = await _timed(challengers(picked.now), CHALLENGER, picked)
+                answer = await _timed(lambda watch: challengers(now, watch), CHALLENGER, picked)
             except _CALLERS_FAULT:
                 raise
             except Exception:  # noqa: BLE001 - whatever it is, it is counted, and the champion can answer
@@ -167,10 +191,10 @@ class Switch:
             return answer
         return await self._champions(champions, picked)
 
-    async def _champions(self, champions: Callable[[], Awaitable[T]], picked: Picked) -> T:
+    async def _champions(self, champions: Callable[[Stopwatch], Awaitable[T]], picked: Picked) -> T:
         choice.tell(self.champion)
         # A request that the challenger has failed is none of the champion's.
-        return await (champions() if picked.challenger else _timed(champions(), CHAMPION, picked))
+        return await (champions(Stopwatch()) if picked.challenger else _timed(champions, CHAMPION, picked))
 
     def told(self) -> Mapping[str, str]:
         """The variant, version and digest that answered the request at hand; the champion's before one has."""
@@ -178,12 +202,12 @@ class Switch:
         return {"variant": answered.variant, "version": answered.version, "digest": answered.digest}
 
 
-async def _timed(work: Awaitable[T], variant: str, picked: Picked) -> T:
+async def _timed(work: Callable[[Stopwatch], Awaitable[T]], variant: str, picked: Picked) -> T:
     """The result of some work of a variant, counted; what callers do wrong, or the store, is not."""
-    began, failed = time.perf_counter(), True
+    watch, failed = Stopwatch(), True
     lane = picked.now.lanes[variant] if picked.now and picked.counted else None
     try:
-        answer = await work
+        answer = await work(watch)
         failed = False
         return answer
     except _CALLERS_FAULT:
@@ -191,4 +215,4 @@ async def _timed(work: Awaitable[T], variant: str, picked: Picked) -> T:
         raise
     finally:
         if lane:
-            lane.add(time.perf_counter() - began, failed=failed)
+            lane.add(watch.seconds, failed=failed)

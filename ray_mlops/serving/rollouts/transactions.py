@@ -13,7 +13,7 @@ from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving.deadline import Turn
 from ray_mlops.serving.rollouts import fitting
 from ray_mlops.serving.rollouts.beside import Beside, comparison
-from ray_mlops.serving.rollouts.switch import Setting, Switch, Underway
+from ray_mlops.serving.rollouts.switch import Setting, Stopwatch, Switch, Underway
 from ray_mlops.serving.scoring import Scorer
 
 
@@ -69,18 +69,18 @@ class TransactionSwitch:
         picked = self.switch.pick(str(events[0][key]).encode() if events else b"")
         seen, rows = await run(lambda: champion.observe(events))
 
-        def champions() -> list[dict[str, Any]]:
-            answers = champion.judge(events, rows, reasons)
+        def champions(watch: Stopwatch) -> list[dict[str, Any]]:
+            answers = watch.own(lambda: champion.judge(events, rows, reasons))
             if turn.take():
                 champion.log(events, rows, answers, request_id)
             return answers
 
-        async def challengers(underway: Underway) -> list[dict[str, Any]]:
+        async def challengers(underway: Underway, watch: Stopwatch) -> list[dict[str, Any]]:
             challenger, in_time = underway.challenger, Turn()
 
             def judged() -> list[dict[str, Any]]:
                 own = vectors(challenger.predictor.definition, events, seen)
-                answers = challenger.judge(events, own, reasons)
+                answers = watch.own(lambda: challenger.judge(events, own, reasons))
                 if in_time.take() and turn.take():
                     challenger.log(events, own, answers, request_id)
                 return answers
@@ -90,8 +90,8 @@ class TransactionSwitch:
             finally:
                 in_time.take()  # what comes later must not be logged: the champion has answered
 
-        async def by_champion() -> list[dict[str, Any]]:
-            return await run(champions)
+        async def by_champion(watch: Stopwatch) -> list[dict[str, Any]]:
+            return await run(lambda: champions(watch))
 
         answers = await self.switch.counted(picked, by_champion, challengers)
         if (now := picked.now) and events:

@@ -270,3 +270,11 @@ def test_what_cannot_share_the_champions_store_is_refused(folder: Path) -> None:
         fitting.check(first, bundle(folder / "8", definition=wider))
     with pytest.raises(EndpointError, match="a model of images and the endpoint answers for transactions"):
         fitting.check(first, shades(folder / "9", 1.0))
+
+
+def test_only_the_work_of_a_variant_is_timed_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 105.0, 107.5, 200.0, 203.0])
+    monkeypatch.setattr(switch.time, "perf_counter", lambda: next(clock))
+    waited = switch.Stopwatch()
+    assert waited.own(lambda: "answer") == "answer" and waited.seconds == 2.5
+    assert switch.Stopwatch().seconds == 3.0
