@@ -4,6 +4,7 @@ Nothing heavy is imported until a command runs, so `ray-mlops --help` answers at
 """
 
 import signal
+import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -269,6 +270,9 @@ def entry(arguments: list[str] | None = None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         code = _stopped()
+    except Exception:  # noqa: BLE001 - a defect of ours; the cluster is left all the same
+        traceback.print_exc()
+        code = 1
     runtime.leave(code)
 
 

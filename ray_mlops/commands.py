@@ -54,8 +54,6 @@ def lifecycle(
         status = "stopped" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
         runs.save(run, records, status, str(error))
         raise
-    finally:
-        runtime.disconnect()
     _where(records, page)
     return records
 
@@ -122,12 +120,9 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool =
     run = administration(root)
     version, stage, config = deployable(run, model, assignments)
     runtime.connect(verbose=verbose)
-    try:
-        ending.tidy(run.root, config.name or version.name, "the endpoint was deployed all at once")
-        step = store.Step("deploy", stage.run, config, {"version": version}, valid=deploy_stage.is_live)
-        record = store.once(step, run)
-    finally:
-        runtime.disconnect()
+    ending.tidy(run.root, config.name or version.name, "the endpoint was deployed all at once")
+    step = store.Step("deploy", stage.run, config, {"version": version}, valid=deploy_stage.is_live)
+    record = store.once(step, run)
     print(console.summary(record.artifact))
 
 
@@ -148,10 +143,7 @@ def undeploy(root: str, name: str) -> None:
     if not runtime.is_up():
         raise EndpointError(f"no endpoint is called {name!r}: no cluster is running here, and RAY_ADDRESS is not set")
     runtime.connect()
-    try:
-        deploy_stage.undeploy(name)
-    finally:
-        runtime.disconnect()
+    deploy_stage.undeploy(name)
     print(f"endpoint {name} is down")
 
 
@@ -163,11 +155,8 @@ def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) 
     run = administration(root)
     version = named(registry.open_registry(run), model, default="champion").artifact()
     runtime.connect(verbose=verbose)
-    try:
-        stage = image_score.score_images if of_images(version) else score_stage.score_file
-        rows = stage(version, file, out)
-    finally:
-        runtime.disconnect()
+    stage = image_score.score_images if of_images(version) else score_stage.score_file
+    rows = stage(version, file, out)
     print(f"{rows:,} rows scored with {version.name}/{version.version} into {out}")
 
 

@@ -68,18 +68,15 @@ def twin(root: str, model: str, assignments: Sequence[str], *, verbose: bool = F
     one = {"size": "", "min_replicas": 1, "max_replicas": 1, "cpus": config.scale.replicas.cpus}
     changes["scale"] = config.scale.model_copy(update=one)
     runtime.connect(verbose=verbose)
+    endpoint = stage.run(config.model_copy(update=changes), run, version=version)
     try:
-        endpoint = stage.run(config.model_copy(update=changes), run, version=version)
-        try:
-            log = f"{endpoints.local_folder(run.root, name)}/capture"
-            yield Opened(endpoint, log, config.scale.sizes, alone=True)
-        finally:
-            deploy_stage.undeploy(endpoint.name)
-            for folder in (endpoints.local_folder(run.root, endpoint.name), files.join(run.root, "endpoints", endpoint.name),
-                           endpoints.queue_folder(run.root, endpoint.name)):  # fmt: skip
-                files.remove(folder)
+        log = f"{endpoints.local_folder(run.root, name)}/capture"
+        yield Opened(endpoint, log, config.scale.sizes, alone=True)
     finally:
-        runtime.disconnect()
+        deploy_stage.undeploy(endpoint.name)
+        for folder in (endpoints.local_folder(run.root, endpoint.name), files.join(run.root, "endpoints", endpoint.name),
+                       endpoints.queue_folder(run.root, endpoint.name)):  # fmt: skip
+            files.remove(folder)
 
 
 @contextmanager

@@ -54,10 +54,7 @@ def deploy_many(
     run = replace(commands.administration(root), uri=files.absolute(root))
     config = apply(ManyConfig(), assignments)
     runtime.connect(verbose=verbose)
-    try:
-        url = start(run, name, models, config)
-    finally:
-        runtime.disconnect()
+    url = start(run, name, models, config)
     for model in sorted(commands.deployable(run, each, ())[0].name for each in models):
         print(f"{url}/models/{model}")
 

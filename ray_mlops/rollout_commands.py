@@ -49,18 +49,15 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, plan: Plan, ver
         raise EndpointError(f"endpoint {name!r} serves version {version.version} already")
     fitting.check(_bundle(running.version), _bundle(version))
     _connect(name, verbose=verbose)
-    try:
-        records = Records(run.root, name)
-        ending.tidy(run.root, name, "another rollout began")
-        if isinstance(config, DeployConfig):
-            deploy_stage.prove(config, run, version)
-        begun = Rollout.begin(name, _side(running.version), _side(version), plan)
-        driver = Driver(begun, version, Replicas(running, run.root), records, print)
-        ended = driver.drive()
-        if ended.status == "running":
-            ended = _promote(driver, run, known, config, version)
-    finally:
-        runtime.disconnect()
+    records = Records(run.root, name)
+    ending.tidy(run.root, name, "another rollout began")
+    if isinstance(config, DeployConfig):
+        deploy_stage.prove(config, run, version)
+    begun = Rollout.begin(name, _side(running.version), _side(version), plan)
+    driver = Driver(begun, version, Replicas(running, run.root), records, print)
+    ended = driver.drive()
+    if ended.status == "running":
+        ended = _promote(driver, run, known, config, version)
     if ended.status != "promoted":
         known.rolled_back(version.name, version.version, f"rollout {ended.id}: {ended.reason}")
         raise EndpointError(f"{version.name}/{version.version} was rolled back: {ended.reason}")
@@ -73,22 +70,19 @@ def rollback(root: str, name: str, reason: str) -> None:
     running = replicas.known(run.root, name)
     records = Records(run.root, name)
     _connect(name)
-    try:
-        if under_way := records.running():
-            told = reason or "rolled back by hand"
-            ended, took = ending.back(Replicas(running, run.root), records, under_way, told)
-            champion = ended.champion
-            print(f"{champion.model}/{champion.version} answers alone again after {took:.2f} s")
-            return
-        before = _before(records, running)
-        known = registry.open_registry(run)
-        version = known.version(before.model, before.version).artifact()
-        told = reason or f"rolled back from version {running.version.version} by hand"
-        _roll_over(run, _config(running), version)
-        known.promote(version.name, version.version, told)
-        known.rolled_back(running.version.name, running.version.version, told)
-    finally:
-        runtime.disconnect()
+    if under_way := records.running():
+        told = reason or "rolled back by hand"
+        ended, took = ending.back(Replicas(running, run.root), records, under_way, told)
+        champion = ended.champion
+        print(f"{champion.model}/{champion.version} answers alone again after {took:.2f} s")
+        return
+    before = _before(records, running)
+    known = registry.open_registry(run)
+    version = known.version(before.model, before.version).artifact()
+    told = reason or f"rolled back from version {running.version.version} by hand"
+    _roll_over(run, _config(running), version)
+    known.promote(version.name, version.version, told)
+    known.rolled_back(running.version.name, running.version.version, told)
     print(f"{version.name}/{version.version} is the champion again: {told}")
 
 

@@ -13,11 +13,11 @@ import logging
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ray_mlops.errors import EndpointError, RayMlopsError
-from ray_mlops.platform import ingress
+from ray_mlops.platform import ingress, processes
 from ray_mlops.platform.cores import cores
 
 # Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
@@ -48,6 +48,7 @@ SETTINGS = {
 _QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray.serve")
 _PARQUET_BYTES_PER_TASK = 8 << 20
 START_TIMEOUT_S = 120
+_EXECUTORS_S = 15.0
 
 
 def home() -> Path:
@@ -115,23 +116,33 @@ def disconnect() -> None:
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return
+    _await_executors()
     ray.shutdown()
     with _locked():
         record = _record()
         if record is None:
             return
-        users = [user for user in record["users"] if user != os.getpid() and is_alive(user)]
+        users = [user for user in record["users"] if user != os.getpid() and processes.is_alive(user)]
         _save({**record, "users": users})
         if not users and not record["endpoints"]:
             _stop(record)
 
 
-def leave(code: int) -> NoReturn:
-    """End the process with this code, once Python's own exit handlers have run.
+def _await_executors() -> None:
+    """Wait for the threads of Ray Data's executions: an execution that failed is given up on after two seconds, and the first
+    call of its thread after `ray.shutdown` would end the process."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(_EXECUTORS_S)
 
-    The metrics thread of Ray's driver outlives `ray.shutdown` and now and then crashes while the process destroys its
+
+def leave(code: int) -> NoReturn:
+    """Leave the cluster and end the process with this code, once Python's own exit handlers have run.
+
+    What is to be said has been said before: leaving takes a while and may go wrong. The metrics thread of Ray's driver outlives `ray.shutdown` and now and then crashes while the process destroys its
     static objects, which would turn the code of a command that succeeded into that of a crash (-11).
     """
+    disconnect()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(BrokenPipeError):
@@ -173,17 +184,6 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is a process of that number on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def stop() -> None:
     """End our own local cluster, and no other."""
     with _locked():
@@ -192,32 +192,9 @@ def stop() -> None:
 
 
 def _stop(record: Mapping[str, Any]) -> None:
-    _end(record["pid"])
+    processes.end(record["pid"])
     _record_path().unlink(missing_ok=True)
     shutil.rmtree(record["temp_dir"], ignore_errors=True)
-
-
-def _end(pid: int) -> None:
-    """Ask the owner of the cluster to go; if it does not within 15 s, end its whole process group."""
-    try:
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 15
-        while not _reaped(pid):
-            os.kill(pid, 0)
-            if time.monotonic() > deadline:
-                os.killpg(pid, signal.SIGKILL)
-                return
-            time.sleep(0.05)
-    except ProcessLookupError:
-        return  # it has ended
-
-
-def _reaped(pid: int) -> bool:
-    """Whether the process was a child of this one and has ended; a zombie would answer signals for ever."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return False
 
 
 def _record_path() -> Path:
@@ -275,7 +252,7 @@ def _start() -> dict[str, Any]:
         if (record := _record()) and record["pid"] == owner.pid:
             return record
         time.sleep(0.05)
-    _end(owner.pid)
+    processes.end(owner.pid)
     raise RayMlopsError(
         f"Ray did not start within {START_TIMEOUT_S} s: {log.read_text()[-500:].strip() or 'no output'}"
     )

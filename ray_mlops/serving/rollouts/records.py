@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ray_mlops.contract import Frozen
-from ray_mlops.platform import files, runtime
+from ray_mlops.platform import files, processes
 from ray_mlops.serving.rollouts.judge import Check
 from ray_mlops.serving.rollouts.plan import Plan
 
@@ -88,7 +88,7 @@ class Rollout(Frozen):
         if self.status != "running":
             return False
         if self.host == socket.gethostname():
-            return runtime.is_alive(self.pid)
+            return processes.is_alive(self.pid)
         return (datetime.now(UTC) - self.beat).total_seconds() < SILENT_S
 
 
