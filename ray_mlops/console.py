@@ -1,5 +1,6 @@
 """What the terminal shows: one line a stage, a bar while it works, tables for lists, errors in one sentence."""
 
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from ray_mlops.live_table import LiveTable
     from ray_mlops.platform.store import Record
 
+_AGAIN_S = 0.1
+
 
 def complain(message: str) -> None:
     """Write an error to standard error."""
@@ -21,18 +24,33 @@ def complain(message: str) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM stops a command as Ctrl-C does, so that a job's stop cleans up as well."""
+    """SIGTERM stops a command as Ctrl-C does, so that a job's stop cleans up as well.
+
+    Ctrl-C that comes while Python calls back (a weak reference, an import that ends) is swallowed there: it comes again.
+    """
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
+    def ignored(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+            return
+        again.append(threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM)))
+        again[-1].start()
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before, hook = signal.signal(signal.SIGTERM, stop), sys.unraisablehook
+    again: list[threading.Timer] = []
+    sys.unraisablehook = ignored
     try:
         yield
     finally:
+        for timer in again:
+            timer.cancel()
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 
