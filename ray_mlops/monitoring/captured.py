@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import orjson
 
 from ray_mlops.contract import LABEL_LINE
 from ray_mlops.monitoring.sketches import Baseline, Sketch
+from ray_mlops.platform import segments
 
 LINES_AT_ONCE = 20_000
 NEEDED = {"features", "score", "decision", "digest"}
@@ -35,22 +35,16 @@ class Captured:
 def count(folder: str, baseline: Baseline, digest: str) -> Captured:
     """Count all requests in `folder` that the bundle `digest` answered; an absent folder holds none."""
     found = Captured(Sketch(baseline))
-    for path in _files(folder):
-        found.files.append(path.name)
-        with path.open("rb") as lines:
-            while chunk := list(islice(lines, LINES_AT_ONCE)):
-                _count(found, [*_records(chunk, found)], digest)
+    found.files = segments.found(folder).names
+    lines = (line for _, line in segments.lines(folder))
+    while chunk := list(islice(lines, LINES_AT_ONCE)):
+        _count(found, [*_records(chunk, found)], digest)
     return found
 
 
 def identity(folder: str) -> str:
-    """Names the present content of a capture folder: it changes with every request."""
-    content = ";".join(f"{path.name}:{path.stat().st_size}" for path in _files(folder))
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-
-
-def _files(folder: str) -> list[Path]:
-    return sorted(Path(folder).glob("*.jsonl"))
+    """Names the present content of a capture folder: it changes with every request, not when lines are compacted."""
+    return hashlib.blake2b(segments.identity(folder).encode(), digest_size=16).hexdigest()
 
 
 def _records(lines: list[bytes], found: Captured) -> Iterator[Mapping[str, Any]]:

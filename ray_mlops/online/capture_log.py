@@ -1,16 +1,17 @@
 """The capture log of an endpoint, as it is read again: events and labels that replicas have acknowledged.
 
-Each replica appends to a file of its own. An event or a label may stand in several lines, sent again or answered by
+Each replica appends to segments of its own, which are compacted later (`platform.segments`). An event or a label may stand in several lines, sent again or answered by
 another replica; what was received first is what the store recorded.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 from ray_mlops.contract import LABEL_LINE, Progress, no_progress
+from ray_mlops.platform import segments
+from ray_mlops.platform.segments import Read
 
 T = TypeVar("T")
 LINES_PER_STEP = 10_000
@@ -24,11 +25,11 @@ class Lines(NamedTuple):
 
 
 class CaptureLog:
-    """All files of a capture folder; each reading goes on where the last one ended. An absent folder holds nothing."""
+    """All lines of a capture folder; each reading goes on where the last one ended. An absent folder holds nothing."""
 
     def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
-        self._ends: dict[Path, int] = {}
+        self._folder = folder
+        self._read: dict[str, Read] = {}
 
     def read(self, names: tuple[str, ...], *, progress: Progress = no_progress) -> Lines:
         """The new lines; of events the inputs called `names`, None where a line has none of that name.
@@ -48,14 +49,11 @@ class CaptureLog:
         return Lines(_in_order(events), _in_order(labels))
 
     def _lines(self) -> Iterator[Mapping[str, Any]]:
-        for path in sorted(self._folder.glob("*.jsonl")):
-            with path.open("rb") as file:
-                file.seek(self._ends.get(path, 0))
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._ends[path] = self._ends.get(path, 0) + len(line)
-                    yield from _parsed(line)
+        for name, line in segments.lines(self._folder, dict(self._read)):
+            if line.endswith(b"\n"):
+                before = self._read.get(name, Read())
+                self._read[name] = Read(before.bytes + len(line), before.lines + 1)
+                yield from _parsed(line)
 
 
 def _in_order(found: list[tuple[str, T]]) -> list[T]:

@@ -10,17 +10,20 @@ from ray_mlops.monitoring.captured import Captured
 from ray_mlops.monitoring.drift import Rule, Shift
 from ray_mlops.monitoring.sketches import Baseline
 from ray_mlops.platform import files
+from ray_mlops.platform.compaction import compact
 from ray_mlops.reports.monitor_page import monitor_page
 from ray_mlops.reports.page import render
 
 
 class MonitorConfig(Frozen):
     """When drift is said. Below `min_requests` no statement is made; an alarm needs a PSI above `psi_limit` on top of
-    what chance gives on average, and `false_alarms` bounds the chance of any alarm when nothing has changed."""
+    what chance gives on average, and `false_alarms` bounds the chance of any alarm when nothing has changed. With `compact`
+    closed segments of the capture log become Parquet files first."""
 
     min_requests: int = Field(default=200, ge=drift.MIN_ROWS)
     psi_limit: float = Field(default=0.2, gt=0)
     false_alarms: float = Field(default=0.01, gt=0, lt=1)
+    compact: bool = True
 
 
 def identity(endpoint: Endpoint) -> str:
@@ -31,7 +34,10 @@ def identity(endpoint: Endpoint) -> str:
 def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVersion) -> Verdict:
     """Judge what the endpoint answered with `version`; writes `monitor.json` and `report.html`."""
     baseline = Baseline.model_validate(files.read_json(files.join(version.uri, "baseline.json")))
-    found = captured.count(files.absolute(endpoint.capture), baseline, version.digest)
+    folder = files.absolute(endpoint.capture)
+    if config.compact:
+        compact(folder)
+    found = captured.count(folder, baseline, version.digest)
     now = found.sketch.to_baseline()
     enough = found.sketch.requests >= config.min_requests
     rule = Rule(limit=config.psi_limit, false_alarms=config.false_alarms)

@@ -12,11 +12,11 @@ from pyarrow import csv, parquet
 
 from ray_mlops.contract import LABEL_LINE, Endpoint
 from ray_mlops.errors import DataError
+from ray_mlops.platform import segments
 from ray_mlops.serving import probe
 from ray_mlops.serving.load.client import Target
 
 _MOST_ROWS = 5000
-_TAIL_BYTES = 16 << 20
 
 
 def target(endpoint: Endpoint, *, file: str = "", log: str = "", key: str = "", renew: bool) -> tuple[Target, str]:
@@ -50,7 +50,7 @@ def _rows(model: Mapping[str, Any], file: str, log: str) -> tuple[Sequence[Mappi
         if not known or not known[0]:
             raise DataError(f"{file} has no row with the fields of the endpoint: {', '.join(asked)}")
         return known, f"{len(known):,} rows of {file}"
-    if captured := _captured(Path(log)) if log else []:
+    if captured := _captured(log) if log else []:
         return captured, f"{len(captured):,} captured requests"
     return [model["example"]], "the bundle's example"
 
@@ -67,15 +67,9 @@ def _from_file(path: Path) -> list[Mapping[str, Any]]:
     return orjson.loads(orjson.dumps(table.slice(0, _MOST_ROWS).to_pylist(), default=str))
 
 
-def _captured(folder: Path) -> list[Mapping[str, Any]]:
-    """What was asked last, from the newest segment of a capture log."""
-    segments = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-    if not segments:
-        return []
-    with segments[-1].open("rb") as file:
-        file.seek(max(0, segments[-1].stat().st_size - _TAIL_BYTES))
-        lines = file.read().split(b"\n")[1 if file.tell() > _TAIL_BYTES else 0 : -1]
-    found = [orjson.loads(line) for line in lines[-_MOST_ROWS:]]
+def _captured(folder: str) -> list[Mapping[str, Any]]:
+    """What was asked last, from the newest file of a capture log."""
+    found = [orjson.loads(line) for line in segments.latest(folder, _MOST_ROWS)]
     asked = [
         line["inputs"] for line in found if line.get("kind") != LABEL_LINE and isinstance(line.get("inputs"), dict)
     ]
