@@ -1,7 +1,7 @@
 """The capture log of an endpoint, as it is read again: events and labels that replicas have acknowledged.
 
-Each replica appends to segments of its own, which are compacted later (`platform.segments`). An event or a label may stand in several lines, sent again or answered by
-another replica; what was received first is what the store recorded.
+Each replica appends to segments of its own, which are compacted later (`platform.segments`). An event or a label may stand
+in several lines, sent again or answered by another replica; what was received first is what the store recorded.
 """
 
 from collections.abc import Iterator, Mapping

@@ -61,11 +61,11 @@ def compact(folder: str, *, today: date | None = None, most_bytes: int = MOST_BY
             total = Compacted(
                 total.segments + len(held), total.lines + counts[1], total.bytes + counts[0], (*total.files, path.name)
             )
+    except StorageError:
+        raise
     except OSError as error:
-        raise (
-            error
-            if isinstance(error, StorageError)
-            else StorageError(f"cannot compact the log in {folder}: {error}. Check free space and permissions.")
+        raise StorageError(
+            f"cannot compact the log in {folder}: {error}. It is as it was; check free space and permissions."
         ) from error
 
 
@@ -104,7 +104,9 @@ def _is_closed(path: Path) -> bool:
     """Whether nobody appends to a segment any more: whoever does has locked it (`serving.appender`)."""
     with path.open("rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(
+                file, fcntl.LOCK_SH | fcntl.LOCK_NB
+            )  # an exclusive one would need a file open for writing on NFS
         except BlockingIOError:
             return False
     return True
@@ -114,6 +116,17 @@ def _write(folder: Path, day: date, paths: Sequence[Path]) -> tuple[Path, dict[s
     """Have the segments in one Parquet file, which is on the disk before it gets its name; it, and what it holds."""
     key = hashlib.blake2b("\n".join(path.name for path in paths).encode(), digest_size=6).hexdigest()
     hidden, target = folder / f"{_UNFINISHED}{key}.parquet", folder / f"{day:%Y-%m-%d}-{key}.parquet"
+    try:
+        held = _fill(hidden, paths)
+    except BaseException:  # a disk that is full needs the room
+        hidden.unlink(missing_ok=True)
+        raise
+    hidden.rename(target)
+    _sync(folder)
+    return target, held
+
+
+def _fill(hidden: Path, paths: Sequence[Path]) -> dict[str, Read]:
     held: dict[str, Read] = {}
     with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         with parquet.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
@@ -122,9 +135,7 @@ def _write(folder: Path, day: date, paths: Sequence[Path]) -> tuple[Path, dict[s
             writer.add_key_value_metadata({HELD.decode(): json.dumps(held)})
         file.flush()
         os.fsync(file.fileno())
-    hidden.rename(target)
-    _sync(folder)
-    return target, held
+    return held
 
 
 def _append(writer: parquet.ParquetWriter, path: Path) -> Read:
@@ -168,7 +179,7 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, int | float) else None
 
 
 def _number(value: Any) -> float | None:

@@ -44,6 +44,7 @@ def _facts(told: Told) -> Block:
             "Answered by other versions": told["other_versions"],
             "Answered without the model": told["degraded"],
             "Unreadable lines": told["unreadable"],
+            "Not compacted": told["not_compacted"] or None,
         }
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Verdict
+from ray_mlops.errors import StorageError
 from ray_mlops.monitoring import captured, drift
 from ray_mlops.monitoring.captured import Captured
 from ray_mlops.monitoring.drift import Rule, Shift
@@ -35,8 +36,7 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     """Judge what the endpoint answered with `version`; writes `monitor.json` and `report.html`."""
     baseline = Baseline.model_validate(files.read_json(files.join(version.uri, "baseline.json")))
     folder = files.absolute(endpoint.capture)
-    if config.compact:
-        compact(folder)
+    not_compacted = _compact(folder) if config.compact else ""
     found = captured.count(folder, baseline, version.digest)
     now = found.sketch.to_baseline()
     enough = found.sketch.requests >= config.min_requests
@@ -45,6 +45,7 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     alarms = tuple(str(shift) for shift in shifts if shift.alarm)
     status = "insufficient_data" if not enough else "drift" if alarms else "ok"
     told = _told(config, found, endpoint, version) | {"status": status, "alarms": list(alarms)}
+    told |= {"not_compacted": not_compacted}
     told |= {"shifts": [shift.model_dump() for shift in shifts]}
     files.write_json(files.join(run.uri, "monitor.json"), told)
     report = files.join(run.uri, "report.html")
@@ -58,6 +59,15 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
         alarms=alarms,
         report=report,
     )
+
+
+def _compact(folder: str) -> str:
+    """Why the log could not be compacted: no reason to give no verdict on what is in it."""
+    try:
+        compact(folder)
+    except StorageError as error:
+        return str(error)
+    return ""
 
 
 def _told(config: MonitorConfig, found: Captured, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:

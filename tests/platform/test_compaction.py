@@ -1,15 +1,20 @@
 """A log of lines and its compaction: the same lines whatever form they are in and wherever a compaction is killed."""
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ray_mlops.errors import StorageError
@@ -159,6 +164,65 @@ def test_killed_at_each_step_nothing_is_lost_and_nothing_doubled(tmp_path: Path)
         if not dead:
             break
     assert not dead and changes == 8  # for each of two files: made, renamed, and its two segments removed
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 1.0])
+def test_killed_while_a_file_was_written_its_part_is_no_part_of_the_log(tmp_path: Path, share: float) -> None:
+    fill(tmp_path)
+    before = read(tmp_path)
+    (name,) = compact(str(tmp_path), today=TOMORROW).files
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    fill(tmp_path)
+    (tmp_path / f".compacting-{name[11:]}").write_bytes(content[: int(share * len(content))])
+    assert read(tmp_path) == before
+    assert compact(str(tmp_path), today=TOMORROW).files == (name,)
+    assert read(tmp_path) == before and names(tmp_path) == {".parquet"}
+
+
+def test_a_full_disk_gets_its_room_back_and_the_log_is_as_it_was(tmp_path: Path) -> None:
+    fill(tmp_path, count=20, size=500)
+    before, there = read(tmp_path), sorted(tmp_path.iterdir())
+    limit, handled = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+        with pytest.raises(StorageError, match="cannot compact the log .* check free space"):
+            compact(str(tmp_path), today=TOMORROW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handled)
+    assert sorted(tmp_path.iterdir()) == there and read(tmp_path) == before
+    assert compact(str(tmp_path), today=TOMORROW).segments == 20 and read(tmp_path) == before
+
+
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5)
+NAMED = st.sampled_from(["time", "kind", "id", "request_id", "version", "score", "probability", "decision"])
+LINES = st.dictionaries(NAMED, VALUES).map(lambda record: json.dumps(record).encode()) | st.binary().map(
+    lambda content: content.replace(b"\n", b"")
+)
+
+
+@given(st.lists(st.lists(LINES, max_size=5), max_size=4), st.binary(max_size=5))
+def test_whatever_is_in_a_line_it_is_kept(segments_of_lines: list[list[bytes]], torn: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for number, content in enumerate(segments_of_lines):
+            Path(folder, f"v1-{number}.jsonl").write_bytes(b"".join(each + b"\n" for each in content) + torn)
+        before = [(name, each.removesuffix(b"\n")) for name, each in segments.lines(folder)]
+        compact(folder, today=TOMORROW)
+        assert [(name, each.removesuffix(b"\n")) for name, each in segments.lines(folder)] == before
+
+
+def test_a_line_as_deep_and_as_large_as_json_may_be_is_kept(tmp_path: Path) -> None:
+    deep = (
+        b'{"id": '
+        + b"[" * 900
+        + b"]" * 900
+        + b', "score": 1'
+        + b"0" * 300
+        + b', "time": "9999-12-31T23:59:59-23:59"}\n'
+    )
+    (tmp_path / "v1-0.jsonl").write_bytes(deep)
+    assert compact(str(tmp_path), today=TOMORROW).lines == 1 and read(tmp_path) == [("v1-0.jsonl", deep)]
 
 
 def test_readers_beside_compactions_see_every_line_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from ray_mlops.reports.page import render
 
 TOLD = {
     "endpoint": "fraud", "version": "3", "digest": "d", "requests": 500, "min_requests": 200, "psi_limit": 0.2,
-    "false_alarms": 0.01, "other_versions": 4, "degraded": 2, "unreadable": 1, "first": "2024-01-01T00:00:00.5Z",
+    "false_alarms": 0.01, "other_versions": 4, "degraded": 2, "unreadable": 1, "not_compacted": "", "first": "2024-01-01T00:00:00.5Z",
     "last": "2024-01-02T00:00:00Z", "files": [], "status": "ok", "alarms": [], "shifts": [],
 }  # fmt: skip
 SHIFT = {

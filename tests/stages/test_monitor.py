@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +117,37 @@ def test_the_same_traffic_gives_the_same_files(run, endpoint, version, tmp_path)
     judged(again, endpoint, version)
     for name in ("monitor.json", "report.html"):
         assert Path(run.uri, name).read_bytes() == Path(again.uri, name).read_bytes()
+
+
+def age(endpoint):
+    """As if what there is had been written the day before yesterday."""
+    for path in Path(endpoint.capture).glob("*.jsonl"):
+        moment = path.stat().st_mtime - 2 * 86_400
+        os.utime(path, (moment, moment))
+
+
+def test_what_is_closed_is_compacted_and_the_verdict_is_the_same(run, endpoint, version):
+    capture(endpoint, 300)
+    with next(Path(endpoint.capture).iterdir()).open("a") as log:
+        log.write('{"id": 7, "features": {"amou')
+    age(endpoint)
+    capture(endpoint, 200, seed=2)
+    before, identity = (
+        monitor.run(MonitorConfig(compact=False), run, endpoint=endpoint, version=version),
+        monitor.identity(endpoint),
+    )
+    told_before = json.loads(Path(run.uri, "monitor.json").read_text())
+    verdict, told = judged(run, endpoint, version)
+    assert verdict == before and monitor.identity(endpoint) == identity
+    assert {path.suffix for path in Path(endpoint.capture).iterdir()} == {".parquet", ".jsonl"}
+    assert len(told.pop("files")) == 2 == len(told_before.pop("files")) and told == told_before
+    assert (told["unreadable"], told["requests"], told["not_compacted"]) == (1, 500, "")
+
+
+def test_a_log_that_cannot_be_compacted_is_judged_all_the_same_and_that_is_said(run, endpoint, version):
+    capture(endpoint, 300)
+    age(endpoint)
+    (Path(endpoint.capture) / ".compacting-x").mkdir()
+    verdict, told = judged(run, endpoint, version)
+    assert verdict.requests == 300 and "cannot compact" in told["not_compacted"]
+    assert "Not compacted" in Path(verdict.report).read_text()
