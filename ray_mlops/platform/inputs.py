@@ -3,10 +3,11 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from pyarrow import fs
 
@@ -20,14 +21,25 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of a source: where it is, its size in bytes, the name that messages use (free of credentials), and when
-    it was changed (nanoseconds since 1970)."""
+    """One file of a source: where it is, its size in bytes, the name that messages use (free of credentials), when it was
+    changed (nanoseconds since 1970), and the location that led to it."""
 
     filesystem: fs.FileSystem
     path: str
     size: int
     label: str
     changed: int = 0
+    location: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """The file as JSON, to be opened in another process by `opened`."""
+        return {"location": self.location, "path": self.path, "size": self.size, "label": self.label}
+
+    @classmethod
+    def opened(cls, told: Mapping[str, Any]) -> "InputFile":
+        """The file that `told` names."""
+        filesystem, _ = files.filesystem(told["location"])
+        return cls(filesystem, told["path"], told["size"], told["label"], location=told["location"])
 
     @property
     def name(self) -> str:
@@ -59,7 +71,10 @@ def _expand_one(location: str, suffixes: Sequence[str]) -> list[InputFile]:
         raise DataError(
             f"cannot read {scheme}{path}: {error}. Check the path, the credentials and the network."
         ) from error
-    return [InputFile(filesystem, info.path, info.size, f"{scheme}{info.path}", info.mtime_ns or 0) for info in infos]
+    return [
+        InputFile(filesystem, info.path, info.size, f"{scheme}{info.path}", info.mtime_ns or 0, location)
+        for info in infos
+    ]
 
 
 def _matching(filesystem: fs.FileSystem, path: str, suffixes: Sequence[str], label: str) -> list[fs.FileInfo]:

@@ -1,7 +1,6 @@
 """Analyse: one pass over the clean table, told as JSON and as a page."""
 
 import math
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from ray_mlops.contract import Frozen, Profile, Run, Table
 from ray_mlops.monitoring.findings import findings
+from ray_mlops.monitoring.packing import packed, unpacked
 from ray_mlops.monitoring.profile import Plan, TablePart
 from ray_mlops.platform import files, tables
 from ray_mlops.reports.page import render
@@ -61,7 +61,7 @@ def collect(table: Table, plan: Plan, run: Run) -> TablePart:
 
 def describe(batch: pa.Table, plan: Plan) -> pa.Table:
     """One row holding the statistics of a block; no row for an empty block."""
-    found = [pickle.dumps(TablePart.of(batch, plan))] if batch.num_rows else []
+    found = [packed(TablePart.of(batch, plan))] if batch.num_rows else []
     return pa.table({"part": pa.array(found, pa.large_binary())})
 
 
@@ -90,4 +90,4 @@ def _least(path: str, names: frozenset[str]) -> dict[str, float]:
 def _parts(batches: Iterable[pa.Table]) -> Iterator[TablePart]:
     for batch in batches:
         for found in batch.column("part"):
-            yield pickle.loads(found.as_py())
+            yield unpacked(found.as_py())

@@ -4,9 +4,8 @@ import difflib
 import hashlib
 import inspect
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "test"]
 _PIECE_IMAGES = 30_000  # each piece unpacks the archives for itself
+_UNPICKLED = ("LSUN", "LSUNClass")
+"""What torchvision unpickles without having compared it with a digest of its own, as it does for CIFAR."""
 _ARCHIVES = (".gz", ".tgz", ".zip", ".tar", ".bz2", ".xz")
 
 
@@ -46,18 +47,22 @@ class TorchvisionSet(ImageSource):
         found = expand((self.path,), ("",), empty_too=True)
         return {f"{root}#{self.name}:{'+'.join(self.include)}": folder_digest(root, found)}
 
-    def parts(self) -> list[Piece]:
+    def pieces(self) -> list[Piece]:
         """Some thousand images a piece."""
         with _opened(self, *self.include) as found:
             counts = [len(one) for one in found]  # pyright: ignore[reportArgumentType]  every one of them has a length
         named = zip(self.include, counts, strict=True)
-        return [piece for part, count in named for piece in self._parts(part, count)]
+        return [piece for part, count in named for piece in self._pieces(part, count)]
 
-    def _parts(self, part: Part, count: int) -> Iterator[Piece]:
+    def _pieces(self, part: Part, count: int) -> Iterator[Piece]:
         for start in range(0, count, _PIECE_IMAGES):
             end = min(start + _PIECE_IMAGES, count)
-            read = partial(_read_set, self, part, start, end)
-            yield Piece(f"{self.name} {part}", (end - start) * FILE_COST, read)
+            span = {"part": part, "start": start, "end": end}
+            yield Piece(self, f"{self.name} {part}", (end - start) * FILE_COST, span)
+
+    def read(self, span: Mapping[str, Any]) -> Iterator[Sample]:
+        """The images of a piece."""
+        return _read_set(self, span["part"], span["start"], span["end"])
 
 
 def _read_set(source: TorchvisionSet, part: Part, start: int, end: int) -> Iterator[Sample]:
@@ -95,6 +100,11 @@ def _absent(source: TorchvisionSet) -> DataError:
 def _kind(name: str) -> "type[VisionDataset]":
     from torchvision import datasets
 
+    if name in _UNPICKLED:
+        raise ConfigError(
+            f"ingest.sources: torchvision reads {name} with the help of a pickle beside its files, which could run any code; "
+            "read its images as folder, manifest, parquet or tar"
+        )
     if name not in datasets.__all__:
         near = difflib.get_close_matches(name, datasets.__all__)
         told = f"did you mean {' or '.join(near)}?" if near else f"it has: {', '.join(sorted(datasets.__all__))}"
@@ -144,9 +154,13 @@ class Digits(ImageSource):
         pixels, _ = _digits()
         return {"scikit-learn digits": hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}
 
-    def parts(self) -> list[Piece]:
+    def pieces(self) -> list[Piece]:
         """One piece."""
-        return [Piece("scikit-learn digits", 1 << 20, _read_digits)]
+        return [Piece(self, "scikit-learn digits", 1 << 20, {})]
+
+    def read(self, span: Mapping[str, Any]) -> Iterator[Sample]:
+        """All of them."""
+        return _read_digits()
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

@@ -58,11 +58,15 @@ class ImageFolder(ImageSource):
         root = self._root()
         return {root: folder_digest(root, self._files())}
 
-    def parts(self) -> list[Piece]:
+    def pieces(self) -> list[Piece]:
         """Some thousand small files a piece."""
         found, root = self._files(), self._root()
         members = [self._member(file, file.label.removeprefix(root).lstrip("/")) for file in found]
-        return list(_pieces(root, members, [file.size for file in found]))
+        return list(_pieces(self, root, members, sizes=[file.size for file in found]))
+
+    def read(self, span: Mapping[str, Any]) -> Iterator[Sample]:
+        """The files of a piece."""
+        return _read(span)
 
     def _files(self) -> list[InputFile]:
         return expand((self.path,), self.suffixes, empty_too=True)
@@ -99,7 +103,7 @@ class Manifest(ImageSource):
         place = f"{self._list().label}#files"
         return {**digests([self._list()]), place: folder_digest(place, there)}
 
-    def parts(self) -> list[Piece]:
+    def pieces(self) -> list[Piece]:
         """Some thousand small files a piece."""
         entries = self._entries()
         found = self._files(entries)
@@ -113,7 +117,11 @@ class Manifest(ImageSource):
             for entry, file in zip(entries, found, strict=True)
         ]
         place = next((file.label for file in found if file), self._list().label)
-        return list(_pieces(place, members, [file.size if file else 0 for file in found]))
+        return list(_pieces(self, place, members, sizes=[file.size if file else 0 for file in found]))
+
+    def read(self, span: Mapping[str, Any]) -> Iterator[Sample]:
+        """The files of a piece."""
+        return _read(span)
 
     def _list(self) -> InputFile:
         return expand((self.path,), ())[0]
@@ -172,18 +180,19 @@ def _looked_up(places: Sequence[str]) -> Iterator[InputFile | None]:
         yield InputFile(filesystem, info.path, info.size, label, info.mtime_ns or 0) if there else None
 
 
-def _pieces(place: str, members: Sequence[Member], sizes: Sequence[int]) -> Iterator[Piece]:
+def _pieces(source: ImageSource, place: str, members: Sequence[Member], *, sizes: Sequence[int]) -> Iterator[Piece]:
     """Neighbouring files together until a piece is worth a task."""
     start = cost = 0
     for end, size in enumerate(sizes, start=1):
         cost += size + (OBJECT_COST if files.is_remote(place) else FILE_COST)
         if cost >= PIECE_BYTES or end == len(sizes):
-            yield Piece(place, cost, partial(_read, place, tuple(members[start:end])))
+            yield Piece(source, place, cost, {"place": place, "members": members[start:end]})
             start, cost = end, 0
 
 
-def _read(place: str, members: Sequence[Member]) -> Iterator[Sample]:
-    filesystem, _ = files.filesystem(place)
+def _read(span: Mapping[str, Any]) -> Iterator[Sample]:
+    members = [Member(*member) for member in span["members"]]
+    filesystem, _ = files.filesystem(span["place"])
     if isinstance(filesystem, fs.LocalFileSystem):
         yield from (_sample(filesystem, member) for member in members)
     else:  # a store answers each request late, but many at once

@@ -3,7 +3,6 @@
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal
 
@@ -43,14 +42,18 @@ class ImageParquet(ImageSource):
         """The files and the digests of their content."""
         return digests(self._files())
 
-    def parts(self) -> list[Piece]:
+    def pieces(self) -> list[Piece]:
         """A row group a piece."""
-        return [piece for file in self._files() for piece in self._file_parts(file)]
+        return [piece for file in self._files() for piece in self._file_pieces(file)]
+
+    def read(self, span: Mapping[str, Any]) -> Iterator[Sample]:
+        """The rows of a row group."""
+        return _read_group(self, InputFile.opened(span["file"]), span["number"], span["first"])
 
     def _files(self) -> list[InputFile]:
         return expand((self.path,) if isinstance(self.path, str) else self.path, self.suffixes)
 
-    def _file_parts(self, file: InputFile) -> Iterator[Piece]:
+    def _file_pieces(self, file: InputFile) -> Iterator[Piece]:
         known = footer(file)
         schema = known.schema.to_arrow_schema()
         for name in self.wanted:
@@ -61,7 +64,8 @@ class ImageParquet(ImageSource):
         first = 0
         for number in range(known.num_row_groups):
             group = known.row_group(number)
-            yield Piece(file.label, group.total_byte_size, partial(_read_group, self, file, number, first))
+            span = {"file": file.told(), "number": number, "first": first}
+            yield Piece(self, file.label, group.total_byte_size, span)
             first += group.num_rows
 
 
@@ -127,9 +131,13 @@ class TarShards(ImageSource):
         """The shards and the digests of their content."""
         return digests(self._files())
 
-    def parts(self) -> list[Piece]:
+    def pieces(self) -> list[Piece]:
         """A shard a piece."""
-        return [Piece(file.label, file.size, partial(_read_shard, self, file)) for file in self._files()]
+        return [Piece(self, file.label, file.size, {"file": file.told()}) for file in self._files()]
+
+    def read(self, span: Mapping[str, Any]) -> Iterator[Sample]:
+        """The samples of a shard."""
+        return _read_shard(self, InputFile.opened(span["file"]))
 
     def _files(self) -> list[InputFile]:
         return expand((self.path,) if isinstance(self.path, str) else self.path, self.suffixes)

@@ -6,9 +6,8 @@ or is missing, becomes a row as well, for `clean` to quarantine.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pydantic import field_validator
@@ -37,11 +36,20 @@ class Sample(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A part of a source: `place` names what it belongs to, `size` is about what reading it costs, in bytes."""
+    """A part of a source: `place` names what it belongs to, `size` is about what reading it costs, in bytes. `span` is what
+    the source needs to know to read it, as JSON."""
 
+    source: "ImageSource"
     place: str
     size: int
-    read: Callable[[], Iterator[Sample]]
+    span: Mapping[str, Any]
+
+    def read(self) -> Iterator[Sample]:
+        """Its samples, keys and labels as the table will have them."""
+        prefix, rename = self.source.prefix, self.source.rename
+        for sample in self.source.read(self.span):
+            label = None if sample.label is None else rename.get(sample.label, sample.label)
+            yield sample._replace(key=f"{prefix}{sample.key}", label=label)
 
 
 class ImageSource(Frozen, ABC):
@@ -64,18 +72,12 @@ class ImageSource(Frozen, ABC):
         """What is read, by name, and a digest of its content."""
 
     @abstractmethod
-    def parts(self) -> list[Piece]:
-        """The parts to read, keys and labels as the source has them; raises `DataError` when it cannot be read."""
-
     def pieces(self) -> list[Piece]:
-        """The parts to read, keys and labels as the table will have them."""
-        return [piece._replace(read=partial(_named, piece.read, self.prefix, self.rename)) for piece in self.parts()]
+        """The parts to read; raises `DataError` when the source cannot be read."""
 
-
-def _named(read: Callable[[], Iterator[Sample]], prefix: str, rename: Mapping[str, str]) -> Iterator[Sample]:
-    for sample in read():
-        label = None if sample.label is None else rename.get(sample.label, sample.label)
-        yield sample._replace(key=f"{prefix}{sample.key}", label=label)
+    @abstractmethod
+    def read(self, span: Mapping[str, Any]) -> Iterator[Sample]:
+        """The samples of a piece, keys and labels as the source has them."""
 
 
 def rows(samples: Iterable[Sample], names: tuple[str, str, str, str]) -> pa.Table:

@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import os
-import pickle
 import struct
 import tarfile
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from ray_mlops.vision import folders
 from ray_mlops.vision.datasets import Digits, TorchvisionSet
 from ray_mlops.vision.decoding import decode
 from ray_mlops.vision.folders import ImageFolder, Manifest
+from ray_mlops.vision.pieces import packed, unpacked
 from ray_mlops.vision.shards import ImageParquet, TarShards
 from ray_mlops.vision.sources import ImageSource, Sample, content_hash, rows
 from tests.vision.pictures import encoded, noise
@@ -35,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def samples(source: ImageSource) -> list[Sample]:
     """All samples, each piece having travelled to a worker."""
-    return [sample for piece in source.pieces() for sample in pickle.loads(pickle.dumps(piece)).read()]
+    return [sample for piece in source.pieces() for sample in unpacked(packed([piece]))[0].read()]
 
 
 def laid_out(root: Path, pictures: Iterable[tuple[str, bytes]] = tuple(PICTURES.items())) -> Path:
@@ -240,6 +240,8 @@ def test_torchvision_without_files_or_with_another_name_says_so(tmp_path: Path) 
         TorchvisionSet(name="CIFAR10", path=str(tmp_path)).pieces()
     with pytest.raises(ConfigError, match="no data set 'CIFAR11'"):
         TorchvisionSet(name="CIFAR11", path=str(tmp_path)).pieces()
+    with pytest.raises(ConfigError, match="with the help of a pickle"):
+        TorchvisionSet(name="LSUN", path=str(tmp_path)).pieces()
 
 
 def test_the_digits_are_those_of_scikit_learn() -> None:

@@ -4,11 +4,10 @@ A row is a file as it is: key, bytes, label, group, the size its header claims, 
 here and nothing is lost: what is no picture becomes a row too. `ingest.json` beside the artifact tells what was read.
 """
 
-import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -16,9 +15,7 @@ from pydantic import Field
 from ray_mlops.contract import Frozen, ImageSchema, ImageTable, Run
 from ray_mlops.errors import DataError
 from ray_mlops.platform import files, tables
-from ray_mlops.vision.datasets import Digits, TorchvisionSet
-from ray_mlops.vision.folders import ImageFolder, Manifest
-from ray_mlops.vision.shards import ImageParquet, TarShards
+from ray_mlops.vision.pieces import AnyImageSource, packed, unpacked
 from ray_mlops.vision.sources import PIECE_BYTES, Piece, Sample, rows
 
 INGEST_REPORT = "ingest.json"
@@ -26,10 +23,6 @@ _HERE_BYTES = 512 << 20
 """Less than this is read in this process: it takes less time than a task needs to start."""
 _BLOCK_BYTES = 16 << 20
 _ROW_BYTES = 256
-
-AnyImageSource = Annotated[
-    ImageFolder | ImageParquet | Manifest | TarShards | TorchvisionSet | Digits, Field(discriminator="kind")
-]
 
 
 class IngestConfig(Frozen):
@@ -77,8 +70,7 @@ def _packed(pieces: Sequence[Piece]) -> list[pa.Table]:
         if tasks[-1] and sum(known.size for known in tasks[-1]) + piece.size > PIECE_BYTES:
             tasks.append([])
         tasks[-1].append(piece)
-    columns = ((number, pickle.dumps(task)) for number, task in enumerate(tasks))
-    return [pa.table({"task": [number], "pieces": pa.array([task], pa.large_binary())}) for number, task in columns]
+    return [pa.table({"task": [number], "pieces": [packed(task)]}) for number, task in enumerate(tasks)]
 
 
 def _on_cluster(tasks: Sequence[pa.Table]) -> Any:
@@ -92,7 +84,7 @@ def _read(batch: pa.Table, *, schema: ImageSchema, folder: str) -> Iterator[pa.T
     names = (schema.key, schema.image, schema.label, schema.group)
     for task in batch.to_pylist():
         tallies = []
-        for piece in pickle.loads(task["pieces"]):
+        for piece in unpacked(task["pieces"]):
             tally = _Tally(piece.place)
             for samples in _blocks(piece.read()):
                 table = rows(samples, names)

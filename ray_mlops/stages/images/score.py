@@ -5,7 +5,6 @@ this process, all of its cores on one batch: on Ray the processes would take lon
 in the column `error` and stops nothing.
 """
 
-import pickle
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
@@ -21,6 +20,7 @@ from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.cores import cores
 from ray_mlops.vision.decoding import Undecodable
 from ray_mlops.vision.folders import ImageFolder
+from ray_mlops.vision.pieces import packed, unpacked
 from ray_mlops.vision.predictor import ImagePredictor
 from ray_mlops.vision.shards import ImageParquet, TarShards
 from ray_mlops.vision.sources import ImageSource, Piece, Sample
@@ -56,7 +56,7 @@ def _scored(version: ModelVersion, pieces: list[Piece], here_bytes: int) -> Iter
         return _Scorer(version.uri, version.digest).over(pieces)
     import ray.data
 
-    tasks = [pa.table({"piece": pa.array([pickle.dumps(piece)], pa.large_binary())}) for piece in pieces]
+    tasks = [pa.table({"pieces": [packed([piece])]}) for piece in pieces]
     gpus: dict[str, Any] = {"num_gpus": 1} if cluster.get("GPU") else {}
     workers = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, int(cluster.get("GPU") or cluster.get("CPU", 1))))
     scored = ray.data.from_arrow(tasks).map_batches(
@@ -85,7 +85,8 @@ class _Scorer:
         self._readers = ThreadPoolExecutor(cores())
 
     def __call__(self, tasks: pa.Table) -> Iterator[pa.Table]:
-        yield from self.over([pickle.loads(task["piece"]) for task in tasks.to_pylist()])
+        for pieces in tasks.column("pieces").to_pylist():
+            yield from self.over(unpacked(pieces))
 
     def over(self, pieces: list[Piece]) -> Iterator[pa.Table]:
         """Score some pieces, each batch while the pictures of the next are being decoded."""
