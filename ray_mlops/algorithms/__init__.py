@@ -10,8 +10,9 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -89,6 +90,8 @@ def _own_class(kind: str) -> type[BaseModel]:
 
 def _user_class(named: str, code_dir: str | None) -> type[BaseModel]:
     file, _, name = named.partition(":")
+    if file != Path(file).name:
+        raise ConfigError(f"cannot restore the algorithm {name}: {file!r} is no file of the bundle's folder of code")
     if code_dir is None or not (Path(code_dir) / file).is_file():
         where = code_dir or "no folder with the code was given"
         raise ConfigError(f"cannot restore the algorithm {name}: its file {file} is missing ({where})")
@@ -105,7 +108,7 @@ def _imported(path: Path) -> ModuleType:
     name = f"ray_mlops_user_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks up the types of a class's fields in its module
@@ -115,6 +118,13 @@ def _imported(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+class _SourceLoader(SourceFileLoader):
+    """Runs the source, which the digest of a bundle names, never a compiled copy that lies beside it."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _built(found: type[BaseModel], fields: Mapping[str, Any], kind: str) -> Any:

@@ -2,7 +2,8 @@
 
 The digest hashes the sorted (path, SHA-256) pairs of its files and is the name of its folder, so that the same content
 is the same bundle, wherever and whenever it is written, and a damaged one is never served. The bundle knows its files,
-not their meaning: the predictor of each family reads them. Nothing in it is a pickle.
+not their meaning: the predictor of each family reads them. Nothing in it is a pickle, a link, or outside its folder: that is
+seen to when it is written and again when it is opened, whoever has written it.
 """
 
 import hashlib
@@ -13,15 +14,15 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.platform import files, runtime
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
-_PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib")
+_PICKLE_SUFFIXES = {".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle"}
 _PICKLE_PROTOCOLS = range(2, 6)
 
 
@@ -38,7 +39,7 @@ class Bundle:
     def write(cls, folder: str, bundles: str) -> "Bundle":
         """Store a local folder as `<bundles>/<digest>`, whole or not at all.
 
-        Raises `ConfigError` when a file is a pickle and `StorageError` when the target refuses.
+        Raises `ConfigError` when a file is a pickle or a link and `StorageError` when the target refuses.
         """
         hashes = _hashes(Path(folder))
         _refuse_pickles(Path(folder), hashes)
@@ -56,7 +57,8 @@ class Bundle:
     def load(cls, uri: str, *, digest: str | None = None) -> "Bundle":
         """Open a bundle after comparing every file with the manifest, and the whole with the pinned `digest`.
 
-        Raises `StorageError` naming the missing or damaged file.
+        Raises `StorageError` naming the file that is missing, damaged, a link or outside the bundle, and `ConfigError`
+        for a pickle.
         """
         uri = files.absolute(uri)
         manifest = _read_manifest(uri)
@@ -103,7 +105,12 @@ def digest_of(hashes: Mapping[str, str]) -> str:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = sorted(folder.rglob("*"))
+    if links := [path for path in found if path.is_symlink()]:
+        raise ConfigError(
+            f"{links[0]} is a link, and could lead anywhere, so it cannot be in a bundle. Put a copy there."
+        )
+    found = [path for path in found if path.is_file()]
     kept = [path for path in found if "__pycache__" not in path.parts and path != folder / MANIFEST]
     if not kept:
         raise StorageError(f"nothing to bundle: {folder} has no files")
@@ -129,12 +136,28 @@ def _is_pickle(path: Path) -> bool:
         start = stream.read(3)
     # The third byte tells a pickle from a safetensors header of 640 bytes, which also begins 0x80 0x02.
     bare = len(start) == 3 and start[0] == 0x80 and start[1] in _PICKLE_PROTOCOLS and start[2] != 0
-    if bare or path.suffix in _PICKLE_SUFFIXES:
+    if bare or _named_as_pickle(path.name):
         return True
+    if path.suffix == ".npy":
+        with path.open("rb") as stream:
+            return _holds_objects(stream)
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(member.endswith(_PICKLE_SUFFIXES) for member in archive.namelist())
+        members = archive.namelist()
+        return any(map(_named_as_pickle, members)) or any(
+            _holds_objects(archive.open(member)) for member in members if member.endswith(".npy")
+        )
+
+
+def _named_as_pickle(name: str) -> bool:
+    return any(suffix.lower() in _PICKLE_SUFFIXES for suffix in PurePosixPath(name).suffixes)
+
+
+def _holds_objects(stream: IO[bytes]) -> bool:
+    """Whether an NPY file is of Python objects, which are pickled in it; its header tells, as the text of a dict."""
+    start = stream.read(4096)
+    return start.startswith(b"\x93NUMPY") and b"O'" in start.partition(b"}")[0]
 
 
 def _move_in(source: Path, target: Path, manifest: Mapping[str, Any]) -> None:
@@ -178,18 +201,27 @@ def _read_manifest(uri: str, *, named: bool = True) -> Mapping[str, Any]:
         manifest = {}
     if not sound:
         raise StorageError(f"the bundle at {uri} is damaged: {MANIFEST} does not match its digest. Register it again.")
+    if outside := next((name for name in manifest["files"] if not _is_below(name)), None):
+        raise StorageError(f"the bundle at {uri} is refused: {MANIFEST} names {outside!r}, which is no path below it.")
     return manifest
+
+
+def _is_below(name: str) -> bool:
+    return not {"", ".", ".."} & set(name.split("/")) and not {"\0", "\\"} & set(name)
 
 
 def _verify(folder: Path, manifest: Mapping[str, Any], uri: str) -> None:
     if wrong := _wrong(folder, manifest):
         raise StorageError(f"the bundle at {uri} cannot be used: {wrong}. Register the model again.")
+    _refuse_pickles(folder, manifest["files"])
 
 
 def _wrong(folder: Path, manifest: Mapping[str, Any]) -> str:
     """What is wrong with the first file that is not as the manifest says; empty when all are."""
     for name, expected in manifest["files"].items():
         path = folder / name
+        if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder):
+            return f"{name} is a link, or below one, and could lead anywhere"
         if not path.is_file():
             return f"{name} is missing"
         if _sha256(path) != expected:

@@ -211,9 +211,12 @@ def upload(folder: str, uri: str) -> None:
 
 
 def download(uri: str, folder: str) -> None:
-    """Copy a folder at a URI to a local folder."""
+    """Copy a folder at a URI to a local folder; raises `StorageError` when a key of the store would lead out of it."""
     with _storage("copy from", uri):
         filesystem_, path = filesystem(uri)
+        for info in filesystem_.get_file_info(fs.FileSelector(path, recursive=True)):
+            if {".", ".."} & set(info.path.split("/")):
+                raise StorageError(f"{uri} is not copied: the key {info.path!r} would lead out of the folder")
         Path(folder).mkdir(parents=True, exist_ok=True)
         fs.copy_files(path, folder, source_filesystem=filesystem_, destination_filesystem=fs.LocalFileSystem())
 
