@@ -201,8 +201,10 @@ def _read_manifest(uri: str, *, named: bool = True) -> Mapping[str, Any]:
         manifest = {}
     if not sound:
         raise StorageError(f"the bundle at {uri} is damaged: {MANIFEST} does not match its digest. Register it again.")
-    if outside := next((name for name in manifest["files"] if not _is_below(name)), None):
-        raise StorageError(f"the bundle at {uri} is refused: {MANIFEST} names {outside!r}, which is no path below it.")
+    if outside := [name for name in manifest["files"] if not _is_below(name)]:
+        raise StorageError(
+            f"the bundle at {uri} is refused: {MANIFEST} names {outside[0]!r}, which is no path below it."
+        )
     return manifest
 
 

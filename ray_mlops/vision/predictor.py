@@ -69,7 +69,7 @@ def save(
 ) -> None:
     """Write into `folder` what `ImagePredictor.load` reads; `model` is the folder the fitted model was saved to."""
     place = Path(folder)
-    shutil.copytree(model, place / "model", dirs_exist_ok=True)
+    shutil.copytree(model, place / "model", symlinks=True, dirs_exist_ok=True)  # a bundle refuses links
     if (source := algorithms.source_file(algorithm)) is not None:
         (place / "code").mkdir(exist_ok=True)
         shutil.copyfile(source, place / "code" / Path(source).name)

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import orjson
 import pytest
 
+from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.monitoring import captured
 from ray_mlops.monitoring.sketches import Baseline
 from ray_mlops.platform import segments
@@ -105,7 +107,9 @@ def url(ray_session: None, made: Bundle, tmp_path: Path) -> Iterator[str]:
 
 def test_what_was_answered_is_in_the_log_once(url: str, made: Bundle, tmp_path: Path) -> None:
     folder, callers = tmp_path / "capture", Callers(url)
-    baseline, seen = Baseline.model_validate(made.json("baseline.json")), 0
+    names = Predictor.load(made).definition.names
+    baseline = Baseline.of(names, np.zeros((100, len(names)), np.float32), np.zeros(100), decisions=["approve"] * 100)
+    seen = 0
     try:
         callers.more(50)
         for _ in range(4):

@@ -147,6 +147,7 @@ def killed(folder: Path, changes: int) -> bool:
 
 
 def test_killed_at_each_step_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
+    dead, changes = True, 0
     for changes in range(40):
         folder = tmp_path / str(changes)
         folder.mkdir()
