@@ -6,6 +6,7 @@ from typing import Any
 
 from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
+from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import EndpointError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online.opening import kind_of
@@ -140,6 +141,7 @@ def stage_of(version: ModelVersion) -> ModuleType:
 
 def undeploy(root: str, name: str) -> None:
     """Take an endpoint down."""
+    ENDPOINT.check(name)
     if not runtime.is_up():
         raise EndpointError(f"no endpoint is called {name!r}: no cluster is running here, and RAY_ADDRESS is not set")
     runtime.connect()

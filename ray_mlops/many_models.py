@@ -1,7 +1,6 @@
 """What `ray-mlops deploy-many` does: several registered models behind one endpoint, each replica holding some of them."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from ray_mlops import commands
 from ray_mlops.contract import Frozen, Run
+from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import ConfigError
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, runtime
@@ -27,8 +27,6 @@ from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.stages.images import deploy as image_deploy
 from ray_mlops.stages.images.deploy import ImageDeployConfig
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 class ManyConfig(Frozen):
@@ -49,8 +47,7 @@ def deploy_many(
     root: str, name: str, models: Sequence[str], assignments: Sequence[str], *, verbose: bool = False
 ) -> None:
     """Deploy registered models as one endpoint and ask each its example."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot be an endpoint's name: letters, digits, _ and - (at most 63)")
+    ENDPOINT.check(name)
     run = replace(commands.administration(root), uri=files.absolute(root))
     config = apply(ManyConfig(), assignments)
     runtime.connect(verbose=verbose)
@@ -66,10 +63,7 @@ def start(run: Run, name: str, models: Sequence[str], config: ManyConfig) -> str
     made: dict[str, tuple[Any, Mapping[str, Any]]] = {}
     for each in models:
         version, stage, _ = commands.deployable(run, each, ())
-        if not _NAME.fullmatch(version.name):
-            raise ConfigError(
-                f"the model {version.name!r} cannot be asked below /models/: its name is no part of a URL"
-            )
+        ENDPOINT.check(version.name)  # it is one, below /models/
         if version.name in made:
             raise ConfigError(f"the model {version.name!r} is named twice: an endpoint has one version of each")
         place = f"{folder}/models/{version.name}"

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from ray_mlops import algorithms
 from ray_mlops.contract import Algorithm, Frozen, ModelVersion, Run
+from ray_mlops.contract.names import RecipeName
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeaturesConfig
 from ray_mlops.platform import registry, runtime, store, tracking
@@ -66,7 +67,7 @@ warnings.filterwarnings("ignore", message='Field name "register" in "[A-Za-z]*Co
 class Config(Frozen):
     """Everything a run on transactions depends on. A recipe is a function that returns one."""
 
-    name: str
+    name: RecipeName
     seed: int = 42
     tracking_uri: str = ""
     algorithm: AlgorithmField
@@ -86,7 +87,7 @@ class Config(Frozen):
 class ImageConfig(Frozen):
     """Everything a run on images depends on; the same stages."""
 
-    name: str
+    name: RecipeName
     seed: int = 42
     tracking_uri: str = ""
     algorithm: AlgorithmField

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ray_mlops.contract import Frozen, ModelVersion, Run
+from ray_mlops.contract.names import ModelName
 from ray_mlops.errors import ConfigError, GateError
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.registry import Registry, Version, open_registry
@@ -26,7 +27,7 @@ class RegisterConfig(Frozen):
     The gain is a metric taken on the same rows for both; `gain_over_champion_low` asks for a significant one.
     """
 
-    name: str = "fraud"
+    name: ModelName = "fraud"
     gates: Mapping[str, float | Gate] = {}
     promote: Literal["first", "better", "never"] = "better"
     gain: str = "gain_over_champion"

@@ -7,7 +7,6 @@ newest one that does not. Endpoints pin a digest and never ask here, so they kee
 import difflib
 import getpass
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ray_mlops.contract import Frozen, ModelVersion, Run
+from ray_mlops.contract.names import MODEL
 from ray_mlops.errors import RegistryError, StorageError
 from ray_mlops.platform import tracking
 from ray_mlops.platform.bundle import Bundle
@@ -80,10 +80,11 @@ class Registry:
 
     def versions(self, name: str) -> tuple[Version, ...]:
         """All versions of a model, newest first; none when the model was never registered."""
+        _safe(name)
         if not tracking.exists(self._uri):
             return ()
         with self._storage() as client:
-            aliases = _aliases(client, _safe(name))
+            aliases = _aliases(client, name)
             found = client.search_model_versions(f"name = '{name}'", max_results=10_000)
         known = [_version(entry, aliases) for entry in found]
         return tuple(sorted(known, key=lambda version: int(version.version), reverse=True))
@@ -207,8 +208,8 @@ def _last_promotion(version: Version) -> datetime:
 
 def _safe(name: str) -> str:
     """The name, when it is one that cannot reach beyond itself in a path, a URL or a filter."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name):
-        raise RegistryError(f"{name!r} is no model name: use letters, digits, '-', '_' and '.'")
+    if not MODEL.allows(name):
+        raise RegistryError(MODEL.refusal(name))
     return name
 
 

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ray_mlops.contract import Endpoint
-from ray_mlops.errors import EndpointError
+from ray_mlops.contract import Endpoint, ModelVersion
+from ray_mlops.contract.names import ENDPOINT
+from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.platform import files, ingress, runtime
 from ray_mlops.serving import door, probe
 from ray_mlops.serving.access.network import Network
@@ -101,8 +102,19 @@ def undeploy(name: str) -> None:
     _close_unused()
 
 
+def named(name: str, version: ModelVersion) -> str:
+    """The name of an endpoint: its own, else that of its model; raises `ConfigError` where it cannot be one."""
+    if not name and not ENDPOINT.allows(version.name):
+        raise ConfigError(f"{ENDPOINT.refusal(version.name)}. Give it a name of its own: -s name=…")
+    return name or version.name
+
+
 def local_folder(root: str, name: str) -> str:
-    """Where an endpoint keeps what its replicas write: below a local root, else in this machine's own folder."""
+    """Where an endpoint keeps what its replicas write: below a local root, else in this machine's own folder.
+
+    Raises `ConfigError` for what is no name of one.
+    """
+    ENDPOINT.check(name)
     if not files.is_remote(root):
         return files.join(files.absolute(root), "endpoints", name)
     key = hashlib.blake2b(root.rstrip("/").encode(), digest_size=8).hexdigest()
@@ -111,12 +123,14 @@ def local_folder(root: str, name: str) -> str:
 
 def queue_folder(root: str, name: str) -> str:
     """Where an endpoint of a run root keeps what is asked for later."""
-    return files.join(files.absolute(root), "async", name)
+    return files.join(files.absolute(root), "async", ENDPOINT.check(name))
 
 
 def remember(endpoint: Endpoint, root: str) -> None:
     """Record below a run root what was deployed, for `stages.deploy.live_endpoint`."""
-    files.write_json(files.join(root, "endpoints", endpoint.name, "endpoint.json"), endpoint.model_dump(mode="json"))
+    files.write_json(
+        files.join(root, "endpoints", ENDPOINT.check(endpoint.name), "endpoint.json"), endpoint.model_dump(mode="json")
+    )
 
 
 def target(settings: Mapping[str, Any], scale: Scale, replica: type, *, code: str = "", user: Any = None) -> Any:

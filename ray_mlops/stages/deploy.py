@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Table
+from ray_mlops.contract.names import ENDPOINT, EndpointName
 from ray_mlops.errors import SkewError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online import CaptureLog, catch_up, fill, open_store
@@ -40,7 +41,7 @@ class DeployConfig(Frozen):
     give what the batch path gave; 0 deploys without this proof, and the endpoint's record says so.
     """
 
-    name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$")
+    name: EndpointName = ""
     port: int = Field(default=8000, ge=1, le=65535)
     store: str = ""
     network: Network = Network()
@@ -128,13 +129,13 @@ def prove(config: DeployConfig, run: Run, version: ModelVersion) -> int:
 
 def live_endpoint(root: str, name: str) -> Endpoint | None:
     """The endpoint of a name that was deployed last from a run root, if it answers."""
-    path = files.join(root, "endpoints", name, "endpoint.json")
+    path = files.join(root, "endpoints", ENDPOINT.check(name), "endpoint.json")
     endpoint = Endpoint.model_validate(files.read_json(path)) if files.exists(path) else None
     return endpoint if endpoint and is_live(endpoint) else None
 
 
 def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings:
-    name = config.name or version.name
+    name = endpoints.named(config.name, version)
     folder = endpoints.local_folder(run.root, name)
     return Settings(
         name=name,

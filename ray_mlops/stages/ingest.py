@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from ray_mlops.contract import Frozen, Run, Schema, Table
+from ray_mlops.contract.names import TableName
 from ray_mlops.errors import DataError
 from ray_mlops.fraud.simulate import Simulator
 from ray_mlops.platform import files, tables
@@ -37,7 +38,7 @@ class IngestConfig(Frozen):
 
     data: Schema
     sources: tuple[AnySource, ...] = Field(min_length=1)
-    name: str = Field(default="fraud.transactions", pattern=r"^\w+(\.\w+)+$")
+    name: TableName = Field(default="fraud.transactions", pattern=r"^[^.]+(\.[^.]+)+$")
     mode: Literal["replace", "append"] = "replace"
 
     @model_validator(mode="after")

@@ -103,7 +103,7 @@ def test_unknown_names_and_versions_get_the_nearest_legal_one(registry: Registry
 
 @pytest.mark.parametrize("name", ["../escape", "a/b", "", "o'hara", ".hidden", "x" * 101])
 def test_a_name_cannot_reach_beyond_itself(registry: Registry, bundles: Iterator[Bundle], name: str) -> None:
-    with pytest.raises(RegistryError, match="is no model name"):
+    with pytest.raises(RegistryError, match="cannot name a model"):
         registry.register(name, next(bundles))
 
 

@@ -19,12 +19,12 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from ray_mlops.contract import Frozen
+from ray_mlops.contract.names import KeyName
 from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.platform import files
 
 Scope = Literal["score", "label", "admin"]
 SCOPES: tuple[Scope, ...] = ("score", "label", "admin")
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TOKEN = re.compile(r"rmk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
@@ -32,7 +32,7 @@ class Key(Frozen):
     """What is kept of a key. `rate` is how many requests a second each replica takes from it; None: any number."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
-    name: Annotated[str, StringConstraints(pattern=NAME)]
+    name: KeyName
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
     salt: str
     digest: str

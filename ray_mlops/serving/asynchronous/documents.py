@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ray_mlops.contract.names import REQUEST
 from ray_mlops.serving.asynchronous.limits import Asynchronous
-from ray_mlops.serving.asynchronous.records import ID
 from ray_mlops.serving.openapi import content, record, responses
 
 _TAG = "asynchronous"
@@ -34,7 +34,7 @@ def submit(limits: Asynchronous) -> dict[str, Any]:
     }
     described = responses("", {}, refusals)
     del described[200]
-    key = {"name": "idempotency-key", "in": "header", "schema": {"type": "string", "pattern": f"^{ID}$"}}
+    key = {"name": "idempotency-key", "in": "header", "schema": {"type": "string", "pattern": REQUEST.pattern}}
     described_key = {**key, "description": "The id of the request: sent again with the same id it is the same request"}
     binary = {"schema": {"type": "string", "format": "binary"}}
     return {

@@ -118,7 +118,7 @@ class Queue:
 
     def allows(self, uri: str) -> bool:
         """Whether an input may be read: below the folder `inputs`, or one of the config's. No other file, no other server."""
-        if any(sign in uri for sign in "?#%\\") or ".." in uri.split("/"):
+        if any(sign in "?#%\\" or not sign.isprintable() for sign in uri) or ".." in uri.split("/"):
             return False
         return any(_below(uri, folder) for folder in (self._uri("inputs"), *map(files.absolute, self.limits.inputs)))
 

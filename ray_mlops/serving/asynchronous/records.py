@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from ray_mlops.contract import Frozen
-
-ID = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}"
+from ray_mlops.contract.names import RequestId
 
 
 class Invocation(Frozen):
@@ -17,7 +16,7 @@ class Invocation(Frozen):
     `digest` is of all that the caller gave, `owner` the name of the key it was sent with.
     """
 
-    id: str
+    id: RequestId
     digest: str
     submitted: datetime
     content_type: str | None = None

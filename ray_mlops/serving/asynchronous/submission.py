@@ -1,7 +1,6 @@
 """How a request comes into a queue, whatever it was asked in, and who may ask for what became of it."""
 
 import hashlib
-import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +9,11 @@ from typing import Any
 
 from fastapi import Request
 
+from ray_mlops.contract.names import REQUEST
 from ray_mlops.errors import StorageError
-from ray_mlops.serving.asynchronous.records import ID, Invocation, Outcome, State
+from ray_mlops.serving.asynchronous.records import Invocation, Outcome, State
 from ray_mlops.serving.asynchronous.worker import Worker
 from ray_mlops.serving.edge import body_of, refused
-
-_ID = re.compile(ID)
 
 
 class Reception:
@@ -32,8 +30,8 @@ class Reception:
         the id is that of a different request, 413 and 408 for the body, 422 for an id that is none; `StorageError` where
         too many wait.
         """
-        if name is not None and not _ID.fullmatch(name):
-            raise refused(422, "should be letters, digits and _ . : - (at most 128), a letter or a digit first", "id")
+        if name is not None and not REQUEST.allows(name):
+            raise refused(422, REQUEST.refusal(name), "id")
         if await self.worker.file(self.queue.full):
             raise StorageError(f"{self.limits.max_pending:,} requests are waiting, as many as may: try again later")
         async with self._room():
@@ -55,9 +53,9 @@ class Reception:
     async def state(self, request: Request) -> State:
         """Where the request is whose id is in the path; raises `BadRequest` 404."""
         name = request.path_params["id"]
-        state = await self.worker.file(self.queue.state, name) if _ID.fullmatch(name) else None
+        state = await self.worker.file(self.queue.state, name) if REQUEST.allows(name) else None
         if state is None or state.owner != _holder(request):
-            raise refused(404, f"no request {name!r} is here: there was none with this key, or it is too old")
+            raise refused(404, f"no request {name[:128]!r} is here: there was none with this key, or it is too old")
         return state
 
     async def result(self, state: State) -> tuple[Outcome, bytes]:

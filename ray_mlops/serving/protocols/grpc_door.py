@@ -8,7 +8,6 @@ of the HTTP proxy, speaks no TLS, takes messages of 2 GB before anybody looks fo
 key that no client of this protocol sends.
 """
 
-import re
 from collections.abc import Mapping
 from importlib import metadata as installed
 from pathlib import Path
@@ -18,6 +17,7 @@ import grpc
 import httpx
 from tritonclient.grpc import service_pb2_grpc as service
 
+from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import EndpointError
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.protocols import grpc_messages, open_inference
@@ -29,7 +29,6 @@ MOST_BYTES = 32_000_000  # more than the largest body of any endpoint, which say
 MOST_AT_ONCE = 256
 _LONGEST_S = 60.0
 _LONGEST_MESSAGE = 2000  # a status travels in a header
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _HANDED_ON = frozenset({"authorization", "x-api-key", "x-request-id", "traceparent", "tracestate", *choice.HEADERS})
 _HANDED_BACK = ("x-request-id", "retry-after", choice.SERVED, choice.VERSION)
 _LENGTH = open_inference.HEADER_LENGTH
@@ -141,7 +140,7 @@ async def start(door: Door, network: Network) -> grpc.aio.Server:
 
 def _path(name: str, version: str) -> str:
     """Where an endpoint answers for its model; what is no name of one is nowhere, and no way to other paths."""
-    parts = [part if _NAME.fullmatch(part) else "-" for part in ((name, version) if version else (name,))]
+    parts = [part if ENDPOINT.allows(part) else "-" for part in ((name, version) if version else (name,))]
     return f"/{parts[0]}/v2/models/{'/versions/'.join(parts)}"
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ray_mlops.contract import Frozen
+from ray_mlops.contract.names import ENDPOINT, ROLLOUT
 from ray_mlops.platform import files, processes
 from ray_mlops.serving.rollouts.judge import Check
 from ray_mlops.serving.rollouts.plan import Plan
@@ -96,7 +97,7 @@ class Records:
     """The rollouts of one endpoint, below a run root."""
 
     def __init__(self, root: str, endpoint: str) -> None:
-        self._folder = files.join(root, "endpoints", endpoint, "rollouts")
+        self._folder = files.join(root, "endpoints", ENDPOINT.check(endpoint), "rollouts")
 
     def write(self, rollout: Rollout) -> Rollout:
         """Write a record whole or not at all; returns it."""
@@ -104,8 +105,8 @@ class Records:
         return rollout
 
     def read(self, identity: str) -> Rollout:
-        """The record of a rollout."""
-        return Rollout.model_validate(files.read_json(files.join(self._folder, f"{identity}.json")))
+        """The record of a rollout; raises `StorageError` when there is none, `ConfigError` for what is no id of one."""
+        return Rollout.model_validate(files.read_json(files.join(self._folder, f"{ROLLOUT.check(identity)}.json")))
 
     def all(self) -> list[Rollout]:
         """All rollouts, the latest first."""

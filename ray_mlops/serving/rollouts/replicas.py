@@ -5,6 +5,7 @@ import time
 from typing import Any, Protocol
 
 from ray_mlops.contract import Frozen, ModelVersion
+from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files
 from ray_mlops.serving import endpoint as endpoints
@@ -142,4 +143,4 @@ class Replicas:
 
 
 def _path(root: str, name: str) -> str:
-    return files.join(root, "endpoints", name, "running.json")
+    return files.join(root, "endpoints", ENDPOINT.check(name), "running.json")

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run
+from ray_mlops.contract.names import EndpointName
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving import probe
@@ -23,7 +24,7 @@ from ray_mlops.serving.rollouts import replicas
 class ImageDeployConfig(Frozen):
     """Where and how large: `name` is the endpoint's (default: the model's), `ready_s` how long replicas may take."""
 
-    name: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]{0,62})?$")
+    name: EndpointName = ""
     port: int = Field(default=8000, ge=1, le=65535)
     network: Network = Network()
     ready_s: float = Field(default=120.0, gt=0)
@@ -39,7 +40,7 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
     Raises `StorageError` when the bundle is damaged and `EndpointError` when the endpoint cannot start or answer.
     """
     access, key = opening.access(run.root, config.network)
-    name = config.name or version.name
+    name = endpoints.named(config.name, version)
     settings, asked = prepared(config, version=version, folder=endpoints.local_folder(run.root, name))
     queue = {"queue": endpoints.queue_folder(run.root, name), "asynchronous": config.asynchronous}
     settings = settings.model_copy(update={"name": name, "access": access, **queue})

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from ray_mlops.contract import Frozen, ImageSchema, ImageTable, Run
+from ray_mlops.contract.names import TableName
 from ray_mlops.errors import DataError
 from ray_mlops.platform import files, tables
 from ray_mlops.vision.pieces import AnyImageSource, packed, unpacked
@@ -34,7 +35,7 @@ class IngestConfig(Frozen):
 
     data: ImageSchema = ImageSchema()
     sources: tuple[AnyImageSource, ...] = Field(min_length=1)
-    name: str = Field(default="vision.images", pattern=r"^\w+(\.\w+)+$")
+    name: TableName = Field(default="vision.images", pattern=r"^[^.]+(\.[^.]+)+$")
     mode: Literal["replace", "append"] = "replace"
 
 
