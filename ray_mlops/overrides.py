@@ -26,13 +26,23 @@ def override(config: T, assignments: Iterable[str]) -> T:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise ConfigError(f"{assignment!r} is not an assignment. Write field=value, for example tune.trials=4.")
-        nested: Any = yaml.safe_load(text)
+        nested = _read(path, text)
         if isinstance(nested, dict):
             nested = _Whole(nested)
         for name in reversed(path.strip().split(".")):
             nested = {name: nested}
         config = merge(config, nested)
     return config
+
+
+def _read(path: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        told = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{path}: {text[:60]!r} is no YAML ({told}): put a text into quotes, {path}='\"…\"'"
+        ) from error
 
 
 def merge(config: T, changes: Mapping[str, Any]) -> T:

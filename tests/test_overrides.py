@@ -72,3 +72,10 @@ def test_a_dumped_config_reads_back_and_keeps_what_cannot_be_written_down() -> N
     dumped = config.model_dump(mode="python", exclude={"function"})
     again = merge(Root(function=abs), {**dumped, "function": "abs@1234", "parts": list(dumped["parts"])})
     assert again == config
+
+
+@pytest.mark.parametrize("text", ["%x", "[1, 2", "a\0b", "@x", "{a: b", "[" * 5000])
+def test_what_is_no_yaml_is_said_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no YAML") as refused:
+        override(Root(), [f"part.size={text}"])
+    assert "\n" not in str(refused.value)

@@ -41,9 +41,7 @@ class Kind(NamedTuple):
     def refusal(self, text: str) -> str:
         """Why it is none."""
         shown = f"{text[:_LONGEST_SHOWN]!a}{'…' * (len(text) > _LONGEST_SHOWN)}"
-        if not _DEVICES.isdisjoint(text.lower().split(".")):
-            return f"{shown} cannot name {self.what}: Windows has a device of that name"
-        return f"{shown} cannot name {self.what}: {self.rule}"
+        return f"{shown} cannot name {self.what}: it {self.rule}"
 
     @property
     def pattern(self) -> str:
@@ -56,7 +54,7 @@ class Kind(NamedTuple):
         """What is asked of a name, in words."""
         return (
             f"should be at most {self.most} letters, digits and {' '.join(self.signs)}, the first a letter or a digit"
-            f"{', the last no dot' * ('.' in self.signs)}"
+            f"{', the last no dot' * ('.' in self.signs)}, and no device of Windows (such as con, nul, lpt1)"
         )
 
 

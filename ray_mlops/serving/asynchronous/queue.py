@@ -211,9 +211,9 @@ class Queue:
 def _below(uri: str, folder: str) -> bool:
     if files.is_remote(uri):
         return uri.startswith(f"{folder.rstrip('/')}/")
-    if files.is_remote(folder):
+    if files.is_remote(folder) or not uri.removeprefix("file://").startswith("/"):  # `~x` would be somebody's home
         return False
-    return Path(files.absolute(uri)).resolve().is_relative_to(Path(folder).resolve())
+    return Path(folder).resolve() in Path(files.absolute(uri)).resolve().parents
 
 
 def _state(invocation: Invocation, lease: Lease | None) -> State:

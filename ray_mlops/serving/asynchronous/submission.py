@@ -31,7 +31,7 @@ class Reception:
         too many wait.
         """
         if name is not None and not REQUEST.allows(name):
-            raise refused(422, REQUEST.refusal(name), "id")
+            raise refused(422, REQUEST.rule, "id")
         if await self.worker.file(self.queue.full):
             raise StorageError(f"{self.limits.max_pending:,} requests are waiting, as many as may: try again later")
         async with self._room():

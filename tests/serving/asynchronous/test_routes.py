@@ -249,7 +249,7 @@ def test_boto3_has_its_input_and_its_output_on_s3(tmp_path: Path, bucket: str) -
         ({"EndpointName": "other"}, "Endpoint other is not here"),
         ({"InputLocation": "/etc/passwd"}, "should be the URI of a file below"),
         ({"InputLocation": "s3://other/rows.csv"}, "should be the URI of a file below"),
-        ({"InferenceId": "../a"}, "should be letters"),
+        ({"InferenceId": "../a"}, "should be at most 128 letters"),
         ({"InferenceId": "taken"}, "different request"),
     ],
 )
