@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import inspect
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,8 +141,20 @@ def _unpack(root: Path, target: Path) -> None:
         if path.is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(path.resolve())
-            if path.suffix in _ARCHIVES:
+            if path.suffix in _ARCHIVES and not _untarred(place):
                 extract_archive(str(place), str(place.parent))
+
+
+def _untarred(path: Path) -> bool:
+    """Unpack a tar file beside itself, unless it is none; raises `DataError` for a member that would lie elsewhere."""
+    if not tarfile.is_tarfile(path):
+        return False
+    try:
+        with tarfile.open(path) as archive:
+            archive.extractall(path.parent, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{path.name} cannot be unpacked: {error}. Bring its original file.") from error
+    return True
 
 
 class Digits(ImageSource):

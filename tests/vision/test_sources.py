@@ -264,3 +264,15 @@ def test_rows_tell_size_and_hash_and_keep_what_is_no_picture() -> None:
         {"id": "b", "image": b"junk", "label": None, "group": None, "width": None, "height": None, "hash": content_hash(b"junk")},
         {"id": "c", "image": None, "label": "y", "group": None, "width": None, "height": None, "hash": None},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE])
+def test_an_archive_cannot_write_outside_the_folder_it_is_unpacked_in(tmp_path: Path, kind: bytes) -> None:
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in" / "cifar-10-python.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("../../../evil" if kind == tarfile.REGTYPE else "link")
+        member.type, member.linkname = kind, "/etc" if kind == tarfile.SYMTYPE else ""
+        archive.addfile(member, io.BytesIO())
+    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz cannot be unpacked"):
+        TorchvisionSet(name="CIFAR10", path=str(tmp_path / "in")).pieces()
+    assert {path.name for path in tmp_path.rglob("*")} == {"in", "cifar-10-python.tar.gz"}
