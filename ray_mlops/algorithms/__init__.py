@@ -124,7 +124,8 @@ class _SourceLoader(SourceFileLoader):
     """Runs the source, which the digest of a bundle names, never a compiled copy that lies beside it."""
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def _built(found: type[BaseModel], fields: Mapping[str, Any], kind: str) -> Any:
