@@ -95,6 +95,13 @@ class FeatureDefinition(Frozen):
     def windows_of(self, entities: tuple[str, ...]) -> tuple[Window, ...]:
         return tuple(window for window in self.windows if window.entities == entities)
 
+    @cached_property
+    def reach_us(self) -> int | None:
+        """How far before an event its windows look, microseconds; None where a label may become known any time later."""
+        if any(self.arrival(window) for window in self.windows):
+            return None
+        return max((window.reach_us for window in self.windows), default=0)
+
     def arrival(self, window: Window) -> str | None:
         """The column that says when the values of a window became known: the label's, where the data have one."""
         return self.data.label_time if window.value == self.data.label else None

@@ -163,14 +163,18 @@ def path(source: Path, threads: int) -> Callable[[], Columns]:
     import ray.data
 
     from ray_mlops.platform import runtime
-    from ray_mlops.stages.features import add_windows
+    from ray_mlops.stages.features import add_windows, add_windows_by_slices, slices
 
     os.environ["RAY_MLOPS_HOME"] = str(source.parent / "home")
     runtime.connect()
     add_windows(ray.data.read_parquet(str(source.parent / "small.parquet")), DEFINITION, 8_000_000).materialize()
 
     def work() -> Columns:
-        dataset = add_windows(ray.data.read_parquet(str(source)), DEFINITION, rows)
+        found = slices([str(source)], DEFINITION, 0, PERIOD_US)
+        if found:
+            dataset = add_windows_by_slices([str(source)], list(TYPES), DEFINITION, found)
+        else:
+            dataset = add_windows(ray.data.read_parquet(str(source)), DEFINITION, rows)
         dataset.write_parquet(str(target), **PARQUET)
         return {}
 

@@ -13,6 +13,7 @@ import pytest
 from ray_mlops.contract import Column, Features, Run, Schema, Table
 from ray_mlops.errors import ConfigError, DataError
 from ray_mlops.fraud.features import FeatureDefinition, FeaturesConfig, Split, Window
+from ray_mlops.fraud.split import microseconds
 from ray_mlops.platform import tables
 from ray_mlops.stages import features
 from ray_mlops.stages.features import shuffles
@@ -48,6 +49,9 @@ CONFIG = FeaturesConfig(
 )
 
 
+KNOWN = Column(name="known", type="timestamp", nullable=True)
+
+
 def transactions(rows: int = 3_000, days: int = 30, seed: int = 1) -> pa.Table:
     rng = np.random.default_rng(seed)
     seconds = rng.integers(0, days * 86_400, rows)
@@ -77,12 +81,28 @@ def made(table: pa.Table, root: Path, config: FeaturesConfig = CONFIG) -> tuple[
     return result, tables.load(result.table).sort_by("id")
 
 
-def test_on_ray_and_in_process_give_the_same_table(tmp_path: Path, ray_session: None) -> None:
-    table = ingested(transactions(), tmp_path)
-    here = features.run(CONFIG, a_run(tmp_path, "here"), table=table)
-    on_ray = features.run(CONFIG.model_copy(update={"in_process_rows": 0}), a_run(tmp_path, "ray"), table=table)
+@pytest.mark.parametrize(("span", "by_slices"), [(5, True), (300, False)], ids=["time slices", "exchange"])
+def test_on_ray_and_in_process_give_the_same_table(
+    span: int, by_slices: bool, tmp_path: Path, ray_session: None
+) -> None:
+    table = ingested(transactions(days=60), tmp_path)
+    longer = Window(entity="card", value="amount", spans=(span,), aggregates=("std", "distinct"))
+    split = CONFIG.split.model_copy(update={"train_days": 40})
+    config = CONFIG.model_copy(update={"windows": (*WINDOWS, longer), "split": split})
+    here = features.run(config, a_run(tmp_path, "here"), table=table)
+    definition = FeatureDefinition.of(config, DATA)
+    start, end = (microseconds(here.intervals[name].start) for name in ("train", "test"))
+    assert bool(features.slices(tables.paths(table), definition, start, end)) == by_slices
+    on_ray = features.run(config.model_copy(update={"in_process_rows": 0}), a_run(tmp_path, "ray"), table=table)
     assert on_ray.table.snapshot == here.table.snapshot
     assert (on_ray.rows, on_ray.positives, on_ray.names) == (here.rows, here.positives, here.names)
+
+
+def test_labels_known_later_need_an_exchange() -> None:
+    late = Schema(**{**dict(DATA), "columns": (*DATA.columns, KNOWN), "label_time": "known"})
+    assert FeatureDefinition.of(CONFIG, late).reach_us is None
+    assert FeatureDefinition.of(CONFIG, DATA).reach_us == (7 + 2 + 2) * 86_400_000_000
+    assert features.slices([], FeatureDefinition.of(CONFIG, late), 0, 1) == []
 
 
 def test_the_features_are_those_of_the_whole_history(tmp_path: Path) -> None:
