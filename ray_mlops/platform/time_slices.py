@@ -148,14 +148,13 @@ def _work_on(
 ) -> Iterator[pa.Table]:
     for number in numbers.column("id").to_pylist():
         chosen = slices[number]
-        at = pc.field(time)
-        rows = tables.opened(paths).to_table(
-            columns=list(columns), filter=(at >= _instant(chosen.since)) & (at < _instant(chosen.end))
-        )
-        rows = work(rows)
+        since, start, end = map(_instant, (chosen.since, chosen.start, chosen.end))
+        seen = (pc.field(time) >= since) & (pc.field(time) < end)
+        rows = work(tables.opened(paths).to_table(columns=list(columns), filter=seen))
         for place in range(0, rows.num_rows, ROWS_PER_BLOCK):
             block = rows.slice(place, ROWS_PER_BLOCK)
-            yield block.filter(pc.greater_equal(block[time], _instant(chosen.start)))
+            own = pc.greater_equal(block[time], start)
+            yield block if pc.all(own).as_py() else block.filter(own)
 
 
 def _instant(at: int) -> pa.Scalar:
