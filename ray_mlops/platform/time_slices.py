@@ -1,7 +1,8 @@
 """A table cut by time: each worker reads the rows of one slice and as much history before it as the work looks back.
 
-No row moves between workers, but the history before each slice is read and worked on once more. `plan_slices` says when that is
-cheaper than bringing the rows together by key (`platform.exchange`): where slices are few and long beside the history.
+No row moves between workers, but the history before each slice is read and worked on once more. `plan_slices` says when
+that is cheaper than bringing the rows together by key (`platform.exchange`): where slices are few, and long beside the
+history.
 """
 
 import math
@@ -27,8 +28,8 @@ pc: Any = pyarrow.compute  # its functions are made at import, where no type che
 
 BINS = 4096
 MOST_WAVES = 8  # slices that a worker takes one after the other
-# What costs as much as reading a row and working on it once: measured with count and mean over three spans, two entities.
-SHUFFLE = 0.75  # a row through one shuffle
+# Where reading a row and working on it costs 1; measured with count and mean over three spans for two entities.
+SHUFFLE = 2.5  # a row through one shuffle
 READ = 0.1  # a row read in vain, where rows of all times lie side by side in each file
 SHARE_OF_MEMORY = 0.6
 ROWS_PER_BLOCK = 1_000_000

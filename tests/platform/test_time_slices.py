@@ -49,7 +49,7 @@ def test_no_slice_is_larger_than_the_memory_of_a_worker() -> None:
 
 @pytest.mark.parametrize(
     "circumstances",
-    [{"reach": 170 * DAY, "workers": 3}, {"rows": 5_000}, {"workers": 64}, {"shuffles": 0}],
+    [{"reach": 170 * DAY, "workers": 8}, {"rows": 5_000}, {"workers": 64}, {"shuffles": 0}],
     ids=["long history", "little memory", "many workers", "nothing to shuffle"],
 )
 def test_slices_that_cost_more_than_the_exchange_are_not_made(circumstances: dict[str, int]) -> None:
