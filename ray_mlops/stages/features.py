@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 ROWS_PER_PARTITION = 1_000_000  # some 100 MB with twenty features: several fit into a worker, few files come out
-BYTES_PER_COLUMN, BYTES_PER_FEATURE = 24, 8  # of a row in the memory of a worker while its windows are computed
+BYTES_PER_COLUMN, BYTES_PER_FEATURE = 20, 7  # of a row in the memory of a worker while its windows are computed
 SPLIT = "split"
 
 
