@@ -7,7 +7,7 @@ history.
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,17 +19,19 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ray_mlops.platform import tables
-from ray_mlops.platform.exchange import Work
 
 if TYPE_CHECKING:
     import ray.data
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
+SliceWork = Callable[[pa.Table, np.ndarray], pa.Table]  # of rows, and which of them (bool) are not history
+
 BINS = 4096
 MOST_WAVES = 8  # slices that a worker takes one after the other
 # Where reading a row and working on it costs 1; measured with count and mean over three spans for two entities.
 SHUFFLE = 2.5  # a row through one shuffle
+HISTORY = 0.7  # a row of history, in time and in memory: nothing is written for it
 READ = 0.1  # a row read in vain, where rows of all times lie side by side in each file
 SHARE_OF_MEMORY = 0.6
 ROWS_PER_BLOCK = 1_000_000
@@ -66,7 +68,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Room:
-    """What there is to work with: `workers` at once, each with memory for `rows`."""
+    """What there is to work with: `workers` at once, each with memory for so many `rows` and their features."""
 
     workers: int
     rows: int
@@ -98,7 +100,8 @@ def plan_slices(histogram: Histogram, start: int, reach: int, room: Room, *, shu
 
 
 def _balanced(histogram: Histogram, start: int, reach: int, most: int) -> tuple[int, list[int]]:
-    """The borders of at most so many slices with the least rows in the largest of them, history included."""
+    """The borders of at most so many slices with the least in the largest of them: its rows, and a part of
+    its history."""
     low, high = 0, sum(histogram.counts)
     best = _greedy(histogram, start, reach, high)
     while high - low > 1 + high // 1000:
@@ -115,11 +118,10 @@ def _greedy(histogram: Histogram, start: int, reach: int, rows: int) -> list[int
     """The borders of slices as long as they can be with so many rows; none where one bin and its history has more."""
     begin, step = histogram.begin, histogram.step
     before = [0, *accumulate(histogram.counts)]
-    last = len(histogram.counts)
     place, borders = max(0, (start - begin) // step), [start]
-    while place < last:
-        history = before[max(0, place - -(-reach // step))]
-        following = bisect_right(before, history + rows) - 1
+    while place < len(histogram.counts):
+        history = before[place] - before[max(0, place - -(-reach // step))]
+        following = bisect_right(before, before[place] + rows - HISTORY * history) - 1
         if following <= place:
             return []
         place = following
@@ -128,9 +130,9 @@ def _greedy(histogram: Histogram, start: int, reach: int, rows: int) -> list[int
 
 
 def sliced(
-    paths: Sequence[str], columns: Sequence[str], time: str, slices: Sequence[TimeSlice], work: Work
+    paths: Sequence[str], columns: Sequence[str], time: str, slices: Sequence[TimeSlice], work: SliceWork
 ) -> "ray.data.Dataset":
-    """Some columns of the rows of Parquet files after the work, which adds columns and sees the history of each row."""
+    """Some columns of the rows of Parquet files after the work, which sees the history of each slice and leaves it out."""
     import ray.data
 
     numbers = ray.data.range(len(slices), override_num_blocks=len(slices))
@@ -145,17 +147,16 @@ def _work_on(
     columns: Sequence[str],
     time: str,
     slices: Sequence[TimeSlice],
-    work: Work,
+    work: SliceWork,
 ) -> Iterator[pa.Table]:
     for number in numbers.column("id").to_pylist():
         chosen = slices[number]
         since, start, end = map(_instant, (chosen.since, chosen.start, chosen.end))
         seen = (pc.field(time) >= since) & (pc.field(time) < end)
-        rows = work(tables.opened(paths).to_table(columns=list(columns), filter=seen))
+        rows = tables.opened(paths).to_table(columns=list(columns), filter=seen)
+        rows = work(rows, pc.greater_equal(rows[time], start).to_numpy())
         for place in range(0, rows.num_rows, ROWS_PER_BLOCK):
-            block = rows.slice(place, ROWS_PER_BLOCK)
-            own = pc.greater_equal(block[time], start)
-            yield block if pc.all(own).as_py() else block.filter(own)
+            yield rows.slice(place, ROWS_PER_BLOCK)
 
 
 def _instant(at: int) -> pa.Scalar:

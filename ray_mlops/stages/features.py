@@ -20,6 +20,7 @@ from ray_mlops.contract import Column, Features, Interval, Run, Schema, Table
 from ray_mlops.errors import ConfigError, DataError
 from ray_mlops.fraud.encoding import encode_numbers, integer_times
 from ray_mlops.fraud.features import FeatureDefinition, FeaturesConfig
+from ray_mlops.fraud.rolling import Output
 from ray_mlops.fraud.split import PARTS, Assignment, known_cards, microseconds
 from ray_mlops.fraud.windows import Window
 from ray_mlops.platform import files, tables
@@ -252,9 +253,11 @@ def _within(reach: pads.Expression, batch: pa.Table) -> pa.Table:
     return batch.filter(reach)
 
 
-def _add_windows(definition: FeatureDefinition, windows: Sequence[Window], partition: pa.Table) -> pa.Table:
+def _add_windows(
+    definition: FeatureDefinition, windows: Sequence[Window], rows: pa.Table, wanted: np.ndarray | None = None
+) -> pa.Table:
     """The windows of whole entities, already in the precision of the feature table: half the bytes to shuffle."""
-    return definition.add_windows(partition, windows, precision=np.float32)
+    return definition.add_windows(rows, windows, output=Output(np.float32, wanted))
 
 
 def _schema(plan: _Plan) -> Schema:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ray_mlops.contract import Column, Schema
 from ray_mlops.fraud.features import FeatureDefinition, FeaturesConfig, Window
-from ray_mlops.fraud.rolling import roll
+from ray_mlops.fraud.rolling import Output, roll
 
 ENTITIES = ("customer_id", "terminal_id")
 SPANS = (1, 7, 30)
@@ -154,7 +154,7 @@ def path(source: Path, threads: int) -> Callable[[], Columns]:
     if rows <= FeaturesConfig().in_process_rows:
 
         def work() -> Columns:
-            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, precision=np.float32)
+            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, output=Output(np.float32))
             pq.write_table(table, target / "part.parquet", **PARQUET)
             return {}
 

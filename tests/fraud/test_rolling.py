@@ -1,12 +1,12 @@
 """All windows of a table at once: what the caller may choose changes no feature but in its last digits."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from ray_mlops.fraud.rolling import Precision, roll
+from ray_mlops.fraud.rolling import Output, Precision, roll
 from ray_mlops.fraud.windows import ORDERED, Aggregate, Window
 
 WINDOWS = (
@@ -17,11 +17,12 @@ WINDOWS = (
 
 ALL: tuple[Aggregate, ...] = get_args(Aggregate)
 DAY_US = 86_400_000_000
+ROLES: dict[str, Any] = {"key": "id", "time": "time", "arrival": lambda _: None}
 
 
 def features(rows: int, *, threads: int = 1, precision: Precision = np.float64) -> dict[str, np.ndarray]:
-    options = {"threads": threads, "precision": precision}
-    return roll(WINDOWS, events(rows), key="id", time="time", arrival=lambda _: None, **options)
+    options = {"threads": threads, "output": Output(precision)}
+    return roll(WINDOWS, events(rows), **ROLES, **options)
 
 
 def events(rows: int) -> pa.Table:
@@ -64,10 +65,21 @@ def test_events_before_the_reach_change_no_bit(delay: float, resolution: float) 
     options = {"aggregates": aggregates, "delay": delay, "resolution": resolution, "baseline": 2}
     windows = [Window(entity=entity, value="amount", spans=(1, 3), **options) for entity in ("card", ("card", "shop"))]
     reach = max(window.reach_us for window in windows)
-    whole = roll(windows, table, key="id", time="time", arrival=lambda _: None)
+    whole = roll(windows, table, **ROLES)
     for start, end in ((9 * DAY_US, 14 * DAY_US), (14 * DAY_US, 20 * DAY_US)):
         seen = (times >= start - reach) & (times < end)
-        part = roll(windows, table.filter(pa.array(seen)), key="id", time="time", arrival=lambda _: None)
+        wanted = Output(wanted=times[seen] >= start)
+        part = roll(windows, table.filter(pa.array(seen)), **ROLES, output=wanted)
         for name, column in whole.items():
-            ours = part[name][times[seen] >= start]
-            np.testing.assert_array_equal(ours, column[(times >= start) & (times < end)], err_msg=name)
+            np.testing.assert_array_equal(part[name], column[(times >= start) & (times < end)], err_msg=name)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300])
+@pytest.mark.parametrize("which", ["none", "all", "last", "some"])
+def test_the_rows_wanted_come_out_and_no_others(rows: int, which: str) -> None:
+    table, places = events(rows), np.arange(rows)
+    wanted = {"none": places < 0, "all": places >= 0, "last": places >= rows // 2, "some": places % 3 == 1}[which]
+    every, found = features(rows), roll(WINDOWS, table, **ROLES, output=Output(wanted=wanted))
+    for name, column in every.items():
+        np.testing.assert_array_equal(found[name], column[wanted])
+    assert Output(wanted=wanted).rows(table).equals(table.filter(pa.array(wanted)))

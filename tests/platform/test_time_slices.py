@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ray_mlops.platform.time_slices import Histogram, Room, TimeSlice, plan_slices
+from ray_mlops.platform.time_slices import HISTORY, Histogram, Room, TimeSlice, plan_slices
 
 DAY = 86_400_000_000
 PLENTY = 1 << 40
@@ -21,8 +21,12 @@ def planned(
     return plan_slices(histogram, start, reach, Room(workers, rows), shuffles=shuffles)
 
 
-def work(times: np.ndarray, one: TimeSlice) -> int:
-    return int(np.count_nonzero((times >= one.since) & (times < one.end)))
+def work(times: np.ndarray, one: TimeSlice) -> float:
+    history, rows = (
+        np.count_nonzero((times >= start) & (times < end))
+        for start, end in ((one.since, one.start), (one.start, one.end))
+    )
+    return float(rows + HISTORY * history)
 
 
 @pytest.mark.parametrize("start", [0, 40 * DAY + 12_345])
