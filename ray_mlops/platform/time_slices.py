@@ -30,7 +30,7 @@ SliceWork = Callable[[pa.Table, np.ndarray], pa.Table]  # of rows, and which of 
 BINS = 4096
 MOST_WAVES = 8  # slices that a worker takes one after the other
 # Where reading a row and working on it costs 1; measured with count and mean over three spans for two entities.
-SHUFFLE = 2.5  # a row through one shuffle
+SHUFFLE = 1.2  # a row through one shuffle
 HISTORY = 0.7  # a row of history, in time and in memory: nothing is written for it
 READ = 0.1  # a row read in vain, where rows of all times lie side by side in each file
 SHARE_OF_MEMORY = 0.6
