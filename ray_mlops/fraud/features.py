@@ -22,7 +22,7 @@ from ray_mlops.fraud.encoding import (
     learn,
     number,
 )
-from ray_mlops.fraud.rolling import Precision, roll
+from ray_mlops.fraud.rolling import DOUBLE, Output, roll
 from ray_mlops.fraud.split import Split
 from ray_mlops.fraud.windows import COMPARED, Window
 from ray_mlops.platform.cores import cores
@@ -95,6 +95,13 @@ class FeatureDefinition(Frozen):
     def windows_of(self, entities: tuple[str, ...]) -> tuple[Window, ...]:
         return tuple(window for window in self.windows if window.entities == entities)
 
+    @cached_property
+    def reach_us(self) -> int | None:
+        """How far before an event its windows look, microseconds; None where a label may become known any time later."""
+        if any(self.arrival(window) for window in self.windows):
+            return None
+        return max((window.reach_us for window in self.windows), default=0)
+
     def arrival(self, window: Window) -> str | None:
         """The column that says when the values of a window became known: the label's, where the data have one."""
         return self.data.label_time if window.value == self.data.label else None
@@ -110,12 +117,14 @@ class FeatureDefinition(Frozen):
         return table
 
     def add_windows(
-        self, table: pa.Table, windows: Sequence[Window], *, threads: int = 1, precision: Precision = np.float64
+        self, table: pa.Table, windows: Sequence[Window], *, threads: int = 1, output: Output = DOUBLE
     ) -> pa.Table:
-        """The table with the columns of some windows added; all events of an entity must be in it."""
+        """The table, or the rows wanted of it, with the columns of some windows added; all events of an entity must be
+        in it."""
         data = self.data
         roles = {"key": data.key, "time": data.time, "arrival": self.arrival}
-        columns = roll(windows, table, **roles, threads=threads, precision=precision)
+        columns = roll(windows, table, **roles, threads=threads, output=output)
+        table = output.rows(table)
         for name in (name for window in windows for name in window.names()):
             table = table.append_column(name, pa.array(columns[name]))
         return table

@@ -4,7 +4,7 @@ Rows are dealt into parts small enough for the cache, each with whole entities, 
 A feature depends on the events of its entity only, so neither parts nor threads nor the order of rows change a bit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -20,6 +20,24 @@ Precision = type[np.float64] | type[np.float32]
 MAX_PARTS = 512  # with more of them the places that rows are dealt to no longer stay in cache
 
 
+@dataclass(frozen=True)
+class Output:
+    """What comes out: the features of the `wanted` rows only (bool a row; None is all), rounded once to `precision`."""
+
+    precision: Precision = np.float64
+    wanted: np.ndarray | None = None
+
+    def rows(self, table: pa.Table) -> pa.Table:
+        """The rows wanted of a table, not copied where they are its last ones."""
+        if self.wanted is None:
+            return table
+        first = int(np.argmax(self.wanted)) if len(self.wanted) else 0
+        return table.slice(first) if self.wanted[first:].all() else table.filter(pa.array(self.wanted))
+
+
+DOUBLE = Output()
+
+
 def roll(
     windows: Sequence[Window],
     table: pa.Table,
@@ -28,9 +46,9 @@ def roll(
     time: str,
     arrival: Arrival,
     threads: int = 1,
-    precision: Precision = np.float64,
+    output: Output = DOUBLE,
 ) -> dict[str, np.ndarray]:
-    """The features of every row, in the order of the rows, by name; computed in double precision, rounded once.
+    """The features of every row, or of those wanted, in the order of the rows, by name; computed in double precision.
 
     `table` holds, in any order, all events of each of its entities as far back as the windows reach.
     """
@@ -39,7 +57,7 @@ def roll(
     for entities in dict.fromkeys(window.entities for window in windows):
         own = [window for window in windows if window.entities == entities]
         codes, groups = encode_entities([table[name] for name in entities])
-        blocks = roll_entity(own, columns.read_by(own), (codes, groups), threads=threads, precision=precision)
+        blocks = roll_entity(own, columns.read_by(own), (codes, groups), threads=threads, output=output)
         features.update(zip((name for window in own for name in window.names()), blocks, strict=True))
     return features
 
@@ -50,7 +68,7 @@ def roll_entity(
     entity: tuple[np.ndarray, int],
     *,
     threads: int,
-    precision: Precision,
+    output: Output = DOUBLE,
 ) -> list[np.ndarray]:
     """The features of windows over one entity: (codes, groups), a code below `groups` a row, or equal to it where the
     row has none."""
@@ -60,19 +78,23 @@ def roll_entity(
     codes, groups = entity
     deal = _Deal.of(codes, groups)
     dealt_codes, dealt = deal.deal(codes), columns.mapped(deal.deal)
-    outputs = [np.empty(len(codes), precision) for window in windows for _ in window.names()]
+    out, dealt_wanted = deal, None
+    if output.wanted is not None:
+        out, dealt_wanted = deal.like(codes[output.wanted]), deal.deal(output.wanted)
+    outputs = [np.empty(len(out.codes), output.precision) for window in windows for _ in window.names()]
 
-    def work(place: tuple[slice, int, int]) -> None:
-        where, first, count = place
+    def work(number: int) -> None:
+        where, first, count = deal.part(number)
         rows, starts = order.group_rows(dealt_codes[where], first, count)
         part = Part.of(dealt.mapped(lambda column: column[where]), rows, starts)
+        places = part.rows if dealt_wanted is None else order.places(dealt_wanted[where], part.rows)
         features = (column for window in windows for column in part.features(window))
-        for output, column in zip(outputs, features, strict=True):
-            order.put(output[where], part.rows, column)
+        for target, column in zip(outputs, features, strict=True):
+            order.put(target[out.part(number)[0]], places, column)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, deal.parts()))
-        return list(pool.map(_Collector(deal, threads, precision), outputs))
+        list(pool.map(work, out.parts()))
+        return list(pool.map(_Collector(out, threads, output.precision), outputs))
 
 
 @dataclass(frozen=True)
@@ -86,12 +108,19 @@ class _Deal:
 
     @classmethod
     def of(cls, codes: np.ndarray, groups: int) -> "_Deal":
+        parts = max(1, min(MAX_PARTS, len(codes) // ROWS_PER_PART))
+        return cls._by(codes, groups, (groups // parts).bit_length())
+
+    @classmethod
+    def _by(cls, codes: np.ndarray, groups: int, shift: int) -> "_Deal":
         from ray_mlops.fraud import window_order as order
 
-        parts = max(1, min(MAX_PARTS, len(codes) // ROWS_PER_PART))
-        shift = (groups // parts).bit_length()
         sizes = order.part_sizes(codes, shift, (groups >> shift) + 1)
         return cls(codes, groups, shift, np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes))))
+
+    def like(self, codes: np.ndarray) -> "_Deal":
+        """Other rows dealt to the same parts."""
+        return self._by(codes, self.groups, self.shift)
 
     def deal(self, column: np.ndarray) -> np.ndarray:
         """The column with the rows of each part together."""
@@ -101,11 +130,14 @@ class _Deal:
         order.deal(column, self.codes, self.shift, self.begins, target)
         return target
 
-    def parts(self) -> Iterable[tuple[slice, int, int]]:
-        """Where each part that has rows lies, its first code and its number of codes."""
-        for part in np.flatnonzero(np.diff(self.begins)).tolist():
-            first = part << self.shift
-            yield slice(self.begins[part], self.begins[part + 1]), first, min(1 << self.shift, self.groups + 1 - first)
+    def parts(self) -> list[int]:
+        """The parts that have rows."""
+        return np.flatnonzero(np.diff(self.begins)).tolist()
+
+    def part(self, number: int) -> tuple[slice, int, int]:
+        """Where a part lies, its first code and its number of codes."""
+        first = number << self.shift
+        return slice(self.begins[number], self.begins[number + 1]), first, min(1 << self.shift, self.groups + 1 - first)
 
 
 class _Collector:

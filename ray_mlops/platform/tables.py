@@ -8,7 +8,7 @@ pyiceberg catalog through `RAY_MLOPS_CATALOG`) only serialises writers.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,18 +264,19 @@ def paths(table: Snapshot) -> list[str]:
 
 def load(table: Snapshot, columns: list[str] | None = None, filter: pads.Expression | None = None) -> pa.Table:
     """The rows of a snapshot in this process, without Ray; in no particular order."""
-    found = paths(table)
-    filesystem, _ = files.filesystem(found[0])
-    local = [files.filesystem(path)[1] for path in found]
-    data = pads.dataset(local, format="parquet", filesystem=filesystem)
-    return data.to_table(columns=columns or list(table.columns), filter=filter)
+    return opened(paths(table)).to_table(columns=columns or list(table.columns), filter=filter)
 
 
 def load_parts(table: Snapshot, columns: list[str], filter: pads.Expression) -> Iterator[pa.Table]:
     """The same, a file after the other."""
     for path in paths(table):
-        filesystem, place = files.filesystem(path)
-        yield pads.dataset(place, format="parquet", filesystem=filesystem).to_table(columns=columns, filter=filter)
+        yield opened([path]).to_table(columns=columns, filter=filter)
+
+
+def opened(paths: Sequence[str]) -> pads.Dataset:
+    """Parquet files as one data set of Arrow, which reads what it is asked for."""
+    found = [files.filesystem(path) for path in paths]
+    return pads.dataset([place for _, place in found], format="parquet", filesystem=found[0][0])
 
 
 def read(table: Snapshot, columns: list[str] | None = None) -> "ray.data.Dataset":
@@ -291,7 +292,4 @@ def read(table: Snapshot, columns: list[str] | None = None) -> "ray.data.Dataset
 
 
 def _read_parts(batch: pa.Table, *, paths: list[str], columns: list[str]) -> pa.Table:
-    chosen = [paths[number] for number in batch.column("id").to_pylist()]
-    filesystem, _ = files.filesystem(chosen[0])
-    local = [files.filesystem(path)[1] for path in chosen]
-    return pads.dataset(local, format="parquet", filesystem=filesystem).to_table(columns=columns)
+    return opened([paths[number] for number in batch.column("id").to_pylist()]).to_table(columns=columns)

@@ -18,12 +18,14 @@ import pyarrow.dataset as pads
 
 from ray_mlops.contract import Column, Features, Interval, Run, Schema, Table
 from ray_mlops.errors import ConfigError, DataError
-from ray_mlops.fraud.encoding import encode_numbers
+from ray_mlops.fraud.encoding import encode_numbers, integer_times
 from ray_mlops.fraud.features import FeatureDefinition, FeaturesConfig
-from ray_mlops.fraud.split import PARTS, Assignment, known_cards
+from ray_mlops.fraud.rolling import Output
+from ray_mlops.fraud.split import PARTS, Assignment, known_cards, microseconds
 from ray_mlops.fraud.windows import Window
 from ray_mlops.platform import files, tables
 from ray_mlops.platform.exchange import exchanged
+from ray_mlops.platform.time_slices import Histogram, Room, TimeSlice, plan_slices, sliced
 
 if TYPE_CHECKING:
     import ray.data
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
 ROWS_PER_PARTITION = 1_000_000  # some 100 MB with twenty features: several fit into a worker, few files come out
+BYTES_PER_COLUMN, BYTES_PER_FEATURE = 20, 7  # of a row in the memory of a worker while its windows are computed
 SPLIT = "split"
 
 
@@ -174,20 +177,48 @@ def _reach(plan: _Plan) -> pads.Expression:
     definition, intervals = plan.definition, plan.assignment.intervals.values()
     time = pc.field(definition.data.time)
     reach = time < max(interval.end for interval in intervals)
-    if any(definition.arrival(window) for window in definition.windows):
-        return reach  # a label may become known any time after its event
-    back = max((window.reach_us for window in definition.windows), default=0)
-    return reach & (time >= min(interval.start for interval in intervals) - timedelta(microseconds=back))
+    if definition.reach_us is None:
+        return reach
+    back = timedelta(microseconds=definition.reach_us)
+    return reach & (time >= min(interval.start for interval in intervals) - back)
 
 
 def _dataset(plan: _Plan, table: Table, reach: pads.Expression) -> "ray.data.Dataset":
     """The feature table as a plan for Ray."""
-    rows = tables.read(table, plan.read).map_batches(
-        partial(_within, reach), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
+    definition, intervals = plan.definition, plan.assignment.intervals.values()
+    start, end = min(interval.start for interval in intervals), max(interval.end for interval in intervals)
+    found = slices(tables.paths(table), definition, microseconds(start), microseconds(end))
+    if found:
+        rows = add_windows_by_slices(tables.paths(table), plan.read, definition, found)
+    else:
+        rows = tables.read(table, plan.read).map_batches(
+            partial(_within, reach), batch_size=None, batch_format="pyarrow", zero_copy_batch=True
+        )
+        rows = add_windows(rows, definition, table.rows)
+    return rows.map_batches(
+        lambda batch: plan.finish(definition.add_calendar(batch)), batch_size=None, batch_format="pyarrow"
     )
-    return add_windows(rows, plan.definition, table.rows).map_batches(
-        lambda batch: plan.finish(plan.definition.add_calendar(batch)), batch_size=None, batch_format="pyarrow"
-    )
+
+
+def slices(paths: Sequence[str], definition: FeatureDefinition, start: int, end: int) -> list[TimeSlice]:
+    """How to cut the events of Parquet files at `start <= time < end` (microseconds) for their windows; none where an
+    exchange is faster, or the windows look back without an end."""
+    reach, time = definition.reach_us, definition.data.time
+    if not definition.windows or reach is None:
+        return []
+    batches = tables.opened(paths).to_batches(columns=[time])
+    times = (integer_times(pa.chunked_array([batch[time]])) for batch in batches)
+    row = BYTES_PER_COLUMN * len(definition.needed) + BYTES_PER_FEATURE * len(definition.computed)
+    histogram = Histogram.of(times, start - reach, end)
+    return plan_slices(histogram, start, reach, Room.of_cluster(row), shuffles=len(shuffles(definition.entities)))
+
+
+def add_windows_by_slices(
+    paths: Sequence[str], columns: Sequence[str], definition: FeatureDefinition, slices: Sequence[TimeSlice]
+) -> "ray.data.Dataset":
+    """Some columns of Parquet files with their window columns (float32), the rows of some slices of time."""
+    work = partial(_add_windows, definition, definition.windows)
+    return sliced(paths, columns, definition.data.time, slices, work)
 
 
 def add_windows(rows: "ray.data.Dataset", definition: FeatureDefinition, count: int) -> "ray.data.Dataset":
@@ -222,9 +253,11 @@ def _within(reach: pads.Expression, batch: pa.Table) -> pa.Table:
     return batch.filter(reach)
 
 
-def _add_windows(definition: FeatureDefinition, windows: Sequence[Window], partition: pa.Table) -> pa.Table:
+def _add_windows(
+    definition: FeatureDefinition, windows: Sequence[Window], rows: pa.Table, wanted: np.ndarray | None = None
+) -> pa.Table:
     """The windows of whole entities, already in the precision of the feature table: half the bytes to shuffle."""
-    return definition.add_windows(partition, windows, precision=np.float32)
+    return definition.add_windows(rows, windows, output=Output(np.float32, wanted))
 
 
 def _schema(plan: _Plan) -> Schema:

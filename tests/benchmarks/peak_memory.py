@@ -1,18 +1,29 @@
 """The memory of this process and all that it started: Ray's work is in many processes and in shared memory."""
 
+import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 INTERVAL_S = 0.2
 
 
-class Peak:
-    """The largest use since this object was made, GB: what the processes hold for themselves and the object store."""
+def available() -> float:
+    """What processes can still take on this machine, GB."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")) / 1e9
 
-    def __init__(self) -> None:
+
+class Peak:
+    """The largest use since this object was made, GB: what the processes hold for themselves and the object store.
+
+    Where it passes the `limit`, `exceeded` is called with it, before the machine has to kill somebody.
+    """
+
+    def __init__(self, limit: float = math.inf, exceeded: Callable[[float], None] = lambda high: None) -> None:
         self.high = used()
+        self._limit, self._exceeded = limit, exceeded
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -20,6 +31,8 @@ class Peak:
     def _watch(self) -> None:
         while not self._done.wait(INTERVAL_S):
             self.high = max(self.high, used())
+            if self.high > self._limit:
+                self._exceeded(self.high)
 
     def stop(self) -> float:
         """The peak."""

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ray_mlops.contract import Column, Schema
 from ray_mlops.fraud.features import FeatureDefinition, FeaturesConfig, Window
-from ray_mlops.fraud.rolling import roll
+from ray_mlops.fraud.rolling import Output, roll
 
 ENTITIES = ("customer_id", "terminal_id")
 SPANS = (1, 7, 30)
@@ -154,7 +154,7 @@ def path(source: Path, threads: int) -> Callable[[], Columns]:
     if rows <= FeaturesConfig().in_process_rows:
 
         def work() -> Columns:
-            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, precision=np.float32)
+            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, output=Output(np.float32))
             pq.write_table(table, target / "part.parquet", **PARQUET)
             return {}
 
@@ -163,14 +163,18 @@ def path(source: Path, threads: int) -> Callable[[], Columns]:
     import ray.data
 
     from ray_mlops.platform import runtime
-    from ray_mlops.stages.features import add_windows
+    from ray_mlops.stages.features import add_windows, add_windows_by_slices, slices
 
     os.environ["RAY_MLOPS_HOME"] = str(source.parent / "home")
     runtime.connect()
     add_windows(ray.data.read_parquet(str(source.parent / "small.parquet")), DEFINITION, 8_000_000).materialize()
 
     def work() -> Columns:
-        dataset = add_windows(ray.data.read_parquet(str(source)), DEFINITION, rows)
+        found = slices([str(source)], DEFINITION, 0, PERIOD_US)
+        if found:
+            dataset = add_windows_by_slices([str(source)], list(TYPES), DEFINITION, found)
+        else:
+            dataset = add_windows(ray.data.read_parquet(str(source)), DEFINITION, rows)
         dataset.write_parquet(str(target), **PARQUET)
         return {}
 

@@ -13,6 +13,7 @@ import pytest
 from ray_mlops.contract import Column, Features, Run, Schema, Table
 from ray_mlops.errors import ConfigError, DataError
 from ray_mlops.fraud.features import FeatureDefinition, FeaturesConfig, Split, Window
+from ray_mlops.fraud.split import microseconds
 from ray_mlops.platform import tables
 from ray_mlops.stages import features
 from ray_mlops.stages.features import shuffles
@@ -35,6 +36,15 @@ DATA = Schema(
     amount="amount",
     entities=("card", "shop"),
 )
+LATE = Schema(
+    columns=(*DATA.columns, Column(name="known", type="timestamp", nullable=True)),
+    key="id",
+    time="time",
+    label="fraud",
+    label_time="known",
+    amount="amount",
+    entities=("card", "shop"),
+)
 WINDOWS = (
     Window(entity="card", value="amount", spans=(1, 7), aggregates=("count", "mean", "since")),
     Window(entity="shop", value="fraud", spans=(7,), aggregates=("count", "mean"), delay=2),
@@ -50,22 +60,28 @@ CONFIG = FeaturesConfig(
 
 def transactions(rows: int = 3_000, days: int = 30, seed: int = 1) -> pa.Table:
     rng = np.random.default_rng(seed)
-    seconds = rng.integers(0, days * 86_400, rows)
+    seconds = rng.integers(0, days * 24, rows) * 3_600  # several at once
     shops = rng.integers(0, 40, rows)
     return pa.table(
         {
             "id": rng.permutation(rows),
-            "time": pa.array([START + timedelta(seconds=s) for s in seconds.tolist()], pa.timestamp("us", tz="UTC")),
+            "time": instants(seconds),
             "card": rng.integers(0, 60, rows),
             "shop": pa.array([f"shop {shop}" if shop else None for shop in shops.tolist()], pa.string()),
             "amount": np.round(rng.gamma(2, 25, rows), 2),
             "fraud": (rng.random(rows) < 0.03).astype(np.int64),
+            "known": instants(seconds + rng.integers(3_600, 30 * 86_400, rows)),
         }
     )
 
 
-def ingested(table: pa.Table, root: Path) -> Table:
-    return tables.write_arrow(table, "test.clean", a_run(root, "clean"), data=DATA)
+def instants(seconds: np.ndarray) -> pa.Array:
+    return pa.array([START + timedelta(seconds=s) for s in seconds.tolist()], pa.timestamp("us", tz="UTC"))
+
+
+def ingested(table: pa.Table, root: Path, data: Schema = DATA) -> Table:
+    table = table.select([column.name for column in data.columns])
+    return tables.write_arrow(table, "test.clean", a_run(root, "clean"), data=data)
 
 
 def a_run(root: Path, name: str) -> Run:
@@ -77,10 +93,25 @@ def made(table: pa.Table, root: Path, config: FeaturesConfig = CONFIG) -> tuple[
     return result, tables.load(result.table).sort_by("id")
 
 
-def test_on_ray_and_in_process_give_the_same_table(tmp_path: Path, ray_session: None) -> None:
-    table = ingested(transactions(), tmp_path)
-    here = features.run(CONFIG, a_run(tmp_path, "here"), table=table)
-    on_ray = features.run(CONFIG.model_copy(update={"in_process_rows": 0}), a_run(tmp_path, "ray"), table=table)
+@pytest.fixture
+def two_workers(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On many cores an exchange would be cheaper."""
+    from ray.data import DataContext, ExecutionResources
+
+    monkeypatch.setattr(DataContext.get_current().execution_options, "resource_limits", ExecutionResources(cpu=2))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["time slices", "exchange"])
+def test_on_ray_and_in_process_give_the_same_table(late: bool, tmp_path: Path, two_workers: None) -> None:
+    table = ingested(transactions(days=60), tmp_path, LATE if late else DATA)
+    more = Window(entity="card", value="amount", spans=(5,), aggregates=("std", "distinct"))
+    split = CONFIG.split.model_copy(update={"train_days": 40})
+    config = CONFIG.model_copy(update={"windows": (*WINDOWS, more), "split": split})
+    here = features.run(config, a_run(tmp_path, "here"), table=table)
+    start, end = (microseconds(here.intervals[name].start) for name in ("train", "test"))
+    cut = features.slices(tables.paths(table), FeatureDefinition.of(config, table.data), start, end)
+    assert bool(cut) != late  # a label that becomes known later counts however long ago its event was
+    on_ray = features.run(config.model_copy(update={"in_process_rows": 0}), a_run(tmp_path, "ray"), table=table)
     assert on_ray.table.snapshot == here.table.snapshot
     assert (on_ray.rows, on_ray.positives, on_ray.names) == (here.rows, here.positives, here.names)
 
