@@ -101,8 +101,9 @@ def two_workers(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DataContext.get_current().execution_options, "resource_limits", ExecutionResources(cpu=2))
 
 
+@pytest.mark.usefixtures("two_workers")
 @pytest.mark.parametrize("late", [False, True], ids=["time slices", "exchange"])
-def test_on_ray_and_in_process_give_the_same_table(late: bool, tmp_path: Path, two_workers: None) -> None:
+def test_on_ray_and_in_process_give_the_same_table(late: bool, tmp_path: Path) -> None:
     table = ingested(transactions(days=60), tmp_path, LATE if late else DATA)
     more = Window(entity="card", value="amount", spans=(5,), aggregates=("std", "distinct"))
     split = CONFIG.split.model_copy(update={"train_days": 40})
