@@ -15,15 +15,20 @@ from typing import Any
 from ray_mlops.platform.cores import cores
 
 LOOPBACK = "127.0.0.1"
-_LONGEST = (
-    97 - 57
-)  # characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between
+# Characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between.
+_LONGEST = 97 - 57
 _HEADERS_S = 10  # Ray sets no limit: whoever sends headers slowly would hold a connection for ever
+# What ends here is answered within a deadline of its own, usually in less than a millisecond: two tasks of Serve's a request,
+# to see whether the caller has gone and whether a minute is over, cost more than the answer.
+_QUICK = "/score"
 # What is changed in the configuration that Ray writes; the edge is what a deployment has said of where to listen.
 _CHANGES = f"""s/^ *bind :\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/^ *bind \\*:\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/ mode 666 level admin/ mode 600 level admin/
 /^defaults/a\\    timeout http-request {_HEADERS_S}s
+/^defaults/a\\    option dontlog-normal
+/^frontend http_frontend/a\\    http-request set-header x-request-disconnect-disabled ?1 if {{ path_end {_QUICK} }}
+/^frontend http_frontend/a\\    http-request set-header x-request-timeout-seconds 0 if {{ path_end {_QUICK} }}
 """
 _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
@@ -34,7 +39,8 @@ exec {with_parent} {haproxy} "$@"
 
 def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     """Make the folder of an ingress; the environment of the head node whose Serve is to use it, empty where there is no
-    HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the proxies (HTTP, gRPC) it falls back on."""
+    HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the
+    proxies (HTTP, gRPC) it falls back on."""
     haproxy, socket = _binary(), folder.parent / "h"
     if haproxy is None or len(str(socket)) > _LONGEST:
         return {}

@@ -81,6 +81,9 @@ class _Line:
         told = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = int(told.partition(b"content-length:")[2].split()[0])
         content = await self._reader.readexactly(length)
+        if b"connection: close" in told:  # HAProxy says so when it is reloaded
+            self._writer.close()
+            self._reader = None
         return b" 200 " in told[:16] and b"degraded" not in content
 
 
