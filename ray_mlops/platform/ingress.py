@@ -18,17 +18,12 @@ LOOPBACK = "127.0.0.1"
 # Characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between.
 _LONGEST = 97 - 57
 _HEADERS_S = 10  # Ray sets no limit: whoever sends headers slowly would hold a connection for ever
-# What ends here is answered within a deadline of its own, usually in less than a millisecond: two tasks of Serve's a request,
-# to see whether the caller has gone and whether a minute is over, cost more than the answer.
-_QUICK = "/score"
 # What is changed in the configuration that Ray writes; the edge is what a deployment has said of where to listen.
 _CHANGES = f"""s/^ *bind :\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/^ *bind \\*:\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/ mode 666 level admin/ mode 600 level admin/
 /^defaults/a\\    timeout http-request {_HEADERS_S}s
 /^defaults/a\\    option dontlog-normal
-/^frontend http_frontend/a\\    http-request set-header x-request-disconnect-disabled ?1 if {{ path_end {_QUICK} }}
-/^frontend http_frontend/a\\    http-request set-header x-request-timeout-seconds 0 if {{ path_end {_QUICK} }}
 """
 _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
@@ -56,6 +51,7 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ray_mlops.serving.bypass:middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # no load balancer in front has to notice first
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(start),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),

@@ -64,7 +64,11 @@ class ImageReplica:
         return {**self._switch.status(), "replica": self._id}
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
-        """The application that Serve puts behind its proxy; only replicas need FastAPI."""
+        """The application that Serve puts behind its proxy."""
+        return self.application()
+
+    def application(self) -> "FastAPI":
+        """What answers for this replica; only replicas need FastAPI."""
         from ray_mlops.serving.image_app import build_image_app
 
         settings = self._settings

@@ -16,6 +16,7 @@ from ray_mlops.serving import edge, protocols
 from ray_mlops.serving.access.guard import OPEN, Guard, path_of
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.bypass import ALONE
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.limits import RequestLimits
 from ray_mlops.serving.redaction import redact
@@ -78,17 +79,18 @@ class _Told:
 
     def __init__(self, scope: Scope) -> None:
         headers = {name: value.decode("latin-1") for name, value in reversed(scope["headers"]) if name in _READ}
-        given = headers.get(b"x-request-id", "")
-        self._scope, self._since, self._returned = scope, time.perf_counter(), b"x-request-id" in headers
+        given, state = headers.get(b"x-request-id", ""), scope.get("state", {})
+        self._scope, self._since = scope, time.perf_counter()
+        self._returned = b"x-request-id" in headers and ALONE not in state
         self.request_id = given if edge.REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         self.trace = Trace.of(headers.get(b"traceparent", ""))
         self.status, self.error = _GONE, ""
-        scope["state"] = {**scope.get("state", {}), "request_id": self.request_id}
+        scope["state"] = {**state, "request_id": self.request_id}
 
     def started(self, message: Message) -> None:
         self.status = message["status"]
         headers = [*message.get("headers", ()), (b"traceparent", self.trace.traceparent.encode())]
-        if not self._returned:  # otherwise the caller knows it, and Serve's proxy, which makes one, sends it back
+        if not self._returned:  # otherwise Serve, which makes one where the caller has not, sends it back
             headers.append((b"x-request-id", self.request_id.encode()))
         message["headers"] = headers
 
