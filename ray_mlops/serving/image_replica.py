@@ -17,7 +17,7 @@ from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.pace import Pace, Paced
-from ray_mlops.serving.replica import Answering, champion, health, request_log, waiting
+from ray_mlops.serving.replica import Answering, champion, health, request_log, spare_collector, waiting
 from ray_mlops.serving.rollouts.beside import Setting
 from ray_mlops.serving.rollouts.images import Answerers
 from ray_mlops.serving.rollouts.switch import Switch
@@ -65,7 +65,9 @@ class ImageReplica:
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """The application that Serve puts behind its proxy."""
-        return self.application()
+        app = self.application()
+        spare_collector()
+        return app
 
     def application(self) -> "FastAPI":
         """What answers for this replica; only replicas need FastAPI."""

@@ -1,9 +1,9 @@
 """What every application has around it, plain ASGI, the outermost first: one line of log a request, the guard, a bound on
 how many come in, and no answer before its lines are in the capture log."""
 
+import secrets
 import time
 import traceback
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -82,7 +82,8 @@ class _Told:
         given, state = headers.get(b"x-request-id", ""), scope.get("state", {})
         self._scope, self._since = scope, time.perf_counter()
         self._returned = b"x-request-id" in headers and ALONE not in state
-        self.request_id = given if edge.REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self._own = not edge.REQUEST_ID.fullmatch(given)
+        self.request_id = secrets.token_hex(16) if self._own else given
         self.trace = Trace.of(headers.get(b"traceparent", ""))
         self.status, self.error = _GONE, ""
         scope["state"] = {**state, "request_id": self.request_id}
@@ -99,18 +100,18 @@ class _Told:
         route = getattr(scope.get("route"), "path", None)
         known: Mapping[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "request_id": self.request_id,
+            "request_id": self.request_id if self._own else redact(self.request_id),
             "trace_id": self.trace.trace_id,
             "span_id": self.trace.span_id,
-            "parent_id": self.trace.parent or None,
+            "parent_id": redact(self.trace.parent) if self.trace.parent else None,
             "method": scope["method"],
             "route": route,  # as declared, without what a caller put into the path
             "status": self.status,
             "ms": round(1000 * (time.perf_counter() - self._since), 3),
-            "key": scope["state"].get("key"),
+            "key": redact(key) if (key := scope["state"].get("key")) else None,
         }
-        failed = {"error": self.error} if self.error else {}
-        return redact(orjson.dumps({**known, **failed}).decode()).encode() + b"\n"
+        failed = {"error": self.error} if self.error else {}  # redacted
+        return orjson.dumps({**known, **failed}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class Bounded:

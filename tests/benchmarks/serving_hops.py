@@ -48,7 +48,7 @@ def measure(bundle: Bundle, body: bytes, folder: Path) -> dict[str, float]:
 
 
 async def _inside(predictor: Predictor, body: bytes, folder: Path) -> dict[str, float]:
-    capture, log = Capture(str(folder / "capture"), "v1"), Appender(str(folder / "requests"), "v1", eager=False)
+    capture, log = Capture(str(folder / "capture"), "v1"), Appender(str(folder / "requests"), "v1")
     scorer = Scorer(predictor, None, capture, version="1", digest="d")
     known: dict[str, Any] = {"name": "fraud", "version": "1", "digest": "d", "example": None}
 
