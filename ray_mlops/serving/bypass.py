@@ -6,6 +6,7 @@ autoscaling. Serve calls `middlewares` where `platform.ingress` has told it to.
 """
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from starlette.middleware import Middleware
@@ -14,6 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ray_mlops.contract import Frozen
 from ray_mlops.serving import edge
 from ray_mlops.serving.schema import Problem
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ALONE = "alone"  # marks the state of a request that nobody has handled before
 _ways: dict[str, "Way"] = {}  # by path: a process holds one replica
@@ -67,7 +71,11 @@ def middlewares() -> list[Middleware]:
     return [Middleware(Bypass)]
 
 
-def lay(app: ASGIApp, endpoint: str, route: str, room: Room) -> Way:
-    """Have `POST route` of this process's replica bypass Serve, where Serve lets it."""
-    way = _ways[f"/{endpoint}{route}"] = Way(app, f"/{endpoint}", room)
+def lay(app: "FastAPI", endpoint: str, route: str, room: Room) -> Way:
+    """Have `POST route` of this process's replica, which `direct` answers, bypass Serve, where Serve lets it, and the framework:
+    only the layers that were put around the application stay."""
+    layered: ASGIApp = app
+    for layer in reversed(app.user_middleware):
+        layered = layer.cls(layered, *layer.args, **layer.kwargs)
+    way = _ways[f"/{endpoint}{route}"] = Way(layered, f"/{endpoint}", room)
     return way

@@ -1,7 +1,6 @@
 """What every application has around it, plain ASGI, the outermost first: one line of log a request, the guard, a bound on
 how many come in, and no answer before its lines are in the capture log."""
 
-import secrets
 import time
 import traceback
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from ray_mlops.serving.limits import RequestLimits
 from ray_mlops.serving.redaction import redact
 from ray_mlops.serving.rollouts.choice import Chosen
 from ray_mlops.serving.schema import Problem
-from ray_mlops.serving.tracing import Trace
+from ray_mlops.serving.tracing import Trace, random_hex
 
 _READ = frozenset({b"x-request-id", b"traceparent"})
 _GONE = 499  # the caller hung up: no answer was sent
@@ -83,7 +82,7 @@ class _Told:
         self._scope, self._since = scope, time.perf_counter()
         self._returned = b"x-request-id" in headers and ALONE not in state
         self._own = not edge.REQUEST_ID.fullmatch(given)
-        self.request_id = secrets.token_hex(16) if self._own else given
+        self.request_id = random_hex(16) if self._own else given
         self.trace = Trace.of(headers.get(b"traceparent", ""))
         self.status, self.error = _GONE, ""
         scope["state"] = {**state, "request_id": self.request_id}

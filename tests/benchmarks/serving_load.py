@@ -110,8 +110,8 @@ def steady(url: str, bodies: Sequence[bytes], rate: float, lines: int = 16) -> S
     return Seen(rate, float(np.percentile(late, 50)), float(np.percentile(late, 99)), failed)
 
 
-def memory_mb(pid: int) -> float:
-    """What a process and all below it have for themselves, shared pages counted by their share (PSS)."""
+def below(pid: int) -> list[int]:
+    """A process and all that it has started, and they, and so on."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -120,10 +120,17 @@ def memory_mb(pid: int) -> float:
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(folder.name))
-    found, below = 0, [pid]
-    while below:
-        one = below.pop()
-        below += children.get(one, [])
+    found, left = [], [pid]
+    while left:
+        found.append(one := left.pop())
+        left += children.get(one, [])
+    return found
+
+
+def memory_mb(pid: int) -> float:
+    """What a process and all below it have for themselves, shared pages counted by their share (PSS)."""
+    found = 0
+    for one in below(pid):
         try:
             lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
         except OSError:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from ray_mlops.serving import bypass, edge
+from ray_mlops.serving import bypass, direct, edge
 from ray_mlops.serving.bypass import Bypass, Room, Way
 from ray_mlops.serving.layers import Logged
 
@@ -33,6 +33,7 @@ class Replica:
             self.held -= 1
             return edge.answer(200, {"request_id": edge.request_id(request), "root_path": request.scope["root_path"]})
 
+        direct.shorten(app, "/score")
         app.add_middleware(Logged, log=None)
         self.way = bypass.lay(app, "shop", "/score", ROOM)
         (made,) = bypass.middlewares()
