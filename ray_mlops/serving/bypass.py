@@ -45,7 +45,8 @@ class Way:
             return await edge.refusal(503, [Problem(field="", message=told)], {"retry-after": "1"})(
                 scope, receive, send
             )
-        scope["root_path"], scope["state"] = self._root_path, {ALONE: True}
+        scope["root_path"] = self._root_path
+        scope.setdefault("state", {})[ALONE] = True
         self.count += 1
         try:
             async with self._free:
