@@ -9,7 +9,6 @@ import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp
 
 from ray_mlops.serving import bypass, direct, edge
 from ray_mlops.serving.bypass import Bypass, Room, Way
@@ -36,8 +35,8 @@ class Replica:
         direct.shorten(app, "/score")
         app.add_middleware(Logged, log=None)
         self.way = bypass.lay(app, "shop", "/score", ROOM)
-        (made,) = bypass.middlewares()
-        self.server: ASGIApp = made.cls(PlainTextResponse("from Serve"))
+        assert [one.cls for one in bypass.middlewares()] == [Bypass]
+        self.server = Bypass(PlainTextResponse("from Serve"))
 
 
 @pytest.fixture(autouse=True)
