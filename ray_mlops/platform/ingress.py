@@ -28,6 +28,7 @@ s/ mode 666 level admin/ mode 600 level admin/
 _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
 sed -i -f {changes} -f {edge} "$config" || exit 1
+renice -n 0 -p $$ > /dev/null 2>&1 # as replicas do: see platform.priority
 exec {with_parent} {haproxy} "$@"
 """
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.priority import come_first
 from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.attached import Attached
@@ -67,6 +68,7 @@ class ImageReplica:
         """The application that Serve puts behind its proxy."""
         app = self.application()
         spare_collector()
+        come_first()
         return app
 
     def application(self) -> "FastAPI":

@@ -14,6 +14,7 @@ from ray_mlops.contract import Frozen
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.online import open_store
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.priority import come_first
 from ray_mlops.serving import bypass, redaction
 from ray_mlops.serving.access.keyring import Access, KeyRing
 from ray_mlops.serving.appender import Appender
@@ -106,6 +107,7 @@ class Replica:
         app = self.application()
         self._way = bypass.lay(app, self._settings.name, "/score", self._settings.room)
         spare_collector()
+        come_first()
         return app
 
     def application(self) -> "FastAPI":
