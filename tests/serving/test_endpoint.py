@@ -155,7 +155,7 @@ def test_a_score_does_not_go_through_serve_all_else_does(client: httpx.Client) -
     hurried = {"x-request-timeout-seconds": "0.000001"}  # Serve heeds it
     there = 200 if runtime.ingress_folder() else 408
     assert client.post("/score", json=GOOD, headers=hurried).status_code == there
-    assert client.get("/model", headers=hurried).status_code == 408
+    assert client.get("/stats", headers=hurried).status_code == 408
     assert client.get("/model").headers.get_list("x-request-id")[1:] == []
     assert client.post("/score", json=GOOD).headers.get_list("x-request-id")[1:] == []
 
