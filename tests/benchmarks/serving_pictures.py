@@ -103,5 +103,6 @@ def save_for_mlflow(folder: Path, code: Path) -> None:
     """The same model as MLflow serves it: Python code, which reads the weights beside it."""
     import mlflow
 
-    os.environ["BENCHMARK_MODEL"] = str(folder)
-    mlflow.pyfunc.save_model(str(folder / "mlflow"), python_model=str(code / "peer_mlflow.py"), code_paths=[str(code)])
+    mlflow.pyfunc.save_model(
+        str(folder / "mlflow"), python_model=str(code / "peer_mlflow.py"), pip_requirements=["mlflow"]
+    )

@@ -3,14 +3,15 @@
 from typing import Any
 
 import mlflow
-from picture import Model
 
 
 class Pictures(mlflow.pyfunc.PythonModel):
     """The model."""
 
     def load_context(self, context: Any) -> None:
-        """Load the model."""
+        """Load the model, which is there only where it is served."""
+        from picture import Model
+
         self.model = Model()
 
     def predict(self, context: Any, model_input: Any, params: Any = None) -> list[dict[str, Any]]:
