@@ -25,7 +25,7 @@ import serving_hops
 import serving_model
 import serving_pictures
 import serving_servers
-from serving_load import Load, Seen, memory_mb, steady
+from serving_load import Load, Seen, memory_mb, processor_s, steady
 from serving_servers import Server
 
 from ray_mlops.fraud.predictor import Predictor
@@ -105,14 +105,18 @@ class Bench:
             return serving_servers.ours(folder / asked.kind, asked.bundle, root=root, limits=asked.limits)
         return serving_servers.peer(name, self._environments, asked.model, asked.kind, asked.body(name))
 
-    def measure(self, name: str, concurrency: Sequence[int]) -> Iterator[tuple[int, Seen, float]]:
-        """What callers saw at each concurrency, and the memory of the server then, in MB."""
+    def measure(self, name: str, concurrency: Sequence[int]) -> Iterator[tuple[int, Seen, float, float]]:
+        """What callers saw at each concurrency, and of the server its memory then in MB, and its processor time a request in
+        microseconds, which other load on the machine changes least."""
         with self.server(name) as server:
             self._check(name, server)
             load = Load(self._folder, server.url, self._asked.body(name))
             load.run(8, WARM_S)
             for most in concurrency:
-                yield most, load.run(most, self._seconds), memory_mb(server.pid)
+                since, used = time.perf_counter(), processor_s(server.pid)
+                seen = load.run(most, self._seconds)
+                used, took = processor_s(server.pid) - used, time.perf_counter() - since
+                yield most, seen, memory_mb(server.pid), 1e6 * used / (seen.requests_per_s * took)
 
     def _check(self, name: str, server: Server) -> None:
         parts = urlsplit(server.url)
@@ -122,15 +126,18 @@ class Bench:
 
 def side_by_side(bench: Bench, names: Sequence[str], concurrency: Sequence[int]) -> dict[str, Any]:
     """Requests a second and p99 of each server, by concurrency; prints a line each."""
-    print(f"{'server':10} {'callers':>7} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'errors':>6} {'MB':>6}")
+    print(
+        f"{'server':10} {'callers':>7} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'errors':>6} {'MB':>6} {'CPU us':>7}"
+    )
     found: dict[str, dict[str, dict[str, float]]] = {
-        kind: {str(most): {} for most in concurrency} for kind in ("requests_per_s", "p99_ms", "errors", "memory_mb")
+        kind: {str(most): {} for most in concurrency}
+        for kind in ("requests_per_s", "p99_ms", "errors", "memory_mb", "cpu_us")
     }
     for name in names:
-        for most, seen, memory in bench.measure(name, concurrency):
+        for most, seen, memory, used in bench.measure(name, concurrency):
             told = f"{seen.requests_per_s:10.0f} {seen.p50_ms:8.2f} {seen.p99_ms:8.2f} {seen.errors:6d} {memory:6.0f}"
-            print(f"{name:10} {most:7d} {told}", flush=True)
-            values = (seen.requests_per_s, seen.p99_ms, seen.errors, memory)
+            print(f"{name:10} {most:7d} {told} {used:7.0f}", flush=True)
+            values = (seen.requests_per_s, seen.p99_ms, seen.errors, memory, used)
             for kind, value in zip(found, values, strict=True):
                 found[kind][str(most)][name] = round(value, 2)
     return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -125,6 +126,18 @@ def below(pid: int) -> list[int]:
         found.append(one := left.pop())
         left += children.get(one, [])
     return found
+
+
+def processor_s(pid: int) -> float:
+    """The processor time that a process and all below it have used."""
+    ticks = 0
+    for one in below(pid):
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(pid: int) -> float:
