@@ -1,6 +1,7 @@
 """The walk through boosted trees, compiled."""
 
 import math
+from functools import partial
 
 from ray_mlops.algorithms.tree_codes import LEAF, NAN, ZERO
 from ray_mlops.platform.compiled import compiled
@@ -8,7 +9,7 @@ from ray_mlops.platform.compiled import compiled
 _SMALL = 1e-35  # LightGBM takes what is no larger for zero
 
 
-@compiled
+@partial(compiled, nogil=False)  # it takes microseconds; to get the GIL back from another thread may take longer
 def walk(rows, trees, scores):  # pyright: ignore
     """Write into `scores` what the trees, the fields of `trees.Trees` in order, say of each of the rows."""
     roots, feature, threshold, left, right, rule, start, most = trees

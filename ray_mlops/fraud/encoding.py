@@ -92,8 +92,3 @@ def _wall_clock(times: np.ndarray, timezone: str) -> np.ndarray:
     if timezone == "UTC":
         return times
     return pc.local_timestamp(pa.array(times).cast(pa.timestamp("us", tz=timezone))).cast(pa.int64()).to_numpy()
-
-
-def number(value: Any) -> float:
-    """One numeric input as a float; None is NaN."""
-    return math.nan if value is None else float(value)

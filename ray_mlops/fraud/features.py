@@ -20,7 +20,6 @@ from ray_mlops.fraud.encoding import (
     integer_time,
     integer_times,
     learn,
-    number,
 )
 from ray_mlops.fraud.rolling import DOUBLE, Output, roll
 from ray_mlops.fraud.split import Split
@@ -165,17 +164,17 @@ class FeatureDefinition(Frozen):
 
     def vector(self, event: Mapping[str, Any], windows: Mapping[str, float]) -> np.ndarray:
         """`encode` for one event, given its raw fields and its window features by name: float32 `(len(names),)`."""
-        values: list[float] = []
+        values: list[Any] = []
         for column in self.inputs:
             if column in self.strings:
                 shares = self.frequencies.get(column, {})
                 values.extend(encode_string(event.get(column), self.vocabulary.get(column, ()), shares))
             else:
-                values.append(number(event.get(column)))
+                values.append(event.get(column))  # numpy makes None NaN
         if self.calendar:
             time = np.array([integer_time(event[self.data.time])], np.int64)
             values.extend(calendar_columns(self.calendar, time, self.data.timezone)[0])
-        values.extend(windows[name] for name in self.computed[len(self.calendar) :])
+        values += [windows[name] for name in self.computed[len(self.calendar) :]]
         return np.array(values, np.float32)
 
     def _encode_strings(self, column: pa.ChunkedArray, name: str) -> np.ndarray:

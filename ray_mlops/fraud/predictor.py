@@ -73,7 +73,7 @@ class Predictor:
         Raises `ConfigError` when the model, a user's own perhaps, gives something else than one score in [0, 1] a row.
         """
         score = np.asarray(self.model.predict(rows), dtype=np.float64)
-        if score.shape != (len(rows),) or not np.all((score >= 0) & (score <= 1)):
+        if score.shape != (len(rows),) or (score.size and not (score.min() >= 0 and score.max() <= 1)):
             raise ConfigError(
                 f"the model's predict() gave {_shown(score)} for {len(rows)} rows; it must give one score in [0, 1] per row"
             )
@@ -81,9 +81,13 @@ class Predictor:
 
     def judged(self, score: np.ndarray) -> Scores:
         """What scores, float64 `(rows,)`, mean: whoever gave them."""
-        probability = np.interp(score, self.calibration["score"], self.calibration["probability"])
+        probability = np.interp(score, *self._curve)
         action = np.searchsorted(self.limits, score, side="right")
         return Scores(score, probability, action)
+
+    @cached_property
+    def _curve(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.calibration["score"], np.float64), np.array(self.calibration["probability"], np.float64)
 
     @cached_property
     def limits(self) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import Any
 from numba import njit
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """The function as machine code that releases the GIL."""
+def compiled(function: Callable[..., Any], *, nogil: bool = True) -> Any:
+    """The function as machine code, which by default releases the GIL."""
     try:
-        return njit(cache=True, nogil=True)(function)
+        return njit(cache=True, nogil=nogil)(function)
     except RuntimeError:  # numba finds no folder it may write to: then each process compiles for itself
-        return njit(nogil=True)(function)
+        return njit(nogil=nogil)(function)

@@ -15,26 +15,28 @@ from typing import Any
 from ray_mlops.platform.cores import cores
 
 LOOPBACK = "127.0.0.1"
-_LONGEST = (
-    97 - 57
-)  # characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between
+# Characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between.
+_LONGEST = 97 - 57
 _HEADERS_S = 10  # Ray sets no limit: whoever sends headers slowly would hold a connection for ever
 # What is changed in the configuration that Ray writes; the edge is what a deployment has said of where to listen.
 _CHANGES = f"""s/^ *bind :\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/^ *bind \\*:\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/ mode 666 level admin/ mode 600 level admin/
 /^defaults/a\\    timeout http-request {_HEADERS_S}s
+/^defaults/a\\    option dontlog-normal
 """
 _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
 sed -i -f {changes} -f {edge} "$config" || exit 1
+renice -n 0 -p $$ > /dev/null 2>&1 # as replicas do: see platform.priority
 exec {with_parent} {haproxy} "$@"
 """
 
 
 def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     """Make the folder of an ingress; the environment of the head node whose Serve is to use it, empty where there is no
-    HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the proxies (HTTP, gRPC) it falls back on."""
+    HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the
+    proxies (HTTP, gRPC) it falls back on."""
     haproxy, socket = _binary(), folder.parent / "h"
     if haproxy is None or len(str(socket)) > _LONGEST:
         return {}
@@ -50,6 +52,7 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ray_mlops.serving.bypass:middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # no load balancer in front has to notice first
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(start),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),

@@ -36,37 +36,38 @@ class Appender:
     `dropped` counts lines that found no room, in the queue or on the disk; `late` answers that did not wait for theirs.
     """
 
-    def __init__(self, folder: str, prefix: str, queueing: Queueing | None = None, *, eager: bool = True) -> None:
+    def __init__(self, folder: str, prefix: str, queueing: Queueing | None = None) -> None:
         self._folder, self._name = Path(folder), f"{prefix}-{uuid.uuid4().hex[:12]}"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._queueing, self._eager = queueing or Queueing(), eager
+        self._queueing = queueing or Queueing()
         self.written = self.dropped = self.late = 0
         self._lock = threading.Lock()
         self._queue: list[bytes] = []
         self._accepted = self._done = 0  # numbers of lines
-        self._waiting: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[bool]]] = []
+        self._batch: _Batch | None = None  # takes in who comes to wait
+        self._waiting: list[_Batch] = []
         self._stuck = self._closing = False
-        self._wake = threading.Event()
+        self._asleep = threading.Lock()  # held; an event would cost four times as much
+        self._asleep.acquire()
         self._segments = 0
         self._open()
         self._thread = threading.Thread(target=self._run, name=f"append to {prefix}", daemon=True)
         self._thread.start()
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Have lines appended, each ending in a newline, all or none."""
+        """Have lines appended, each ending in a newline, all or none: soon, or at once when somebody waits for it."""
         with self._lock:
             if self._closing or len(self._queue) + len(lines) > self._queueing.max_queued:
                 self.dropped += len(lines)
                 return
             self._queue.extend(lines)
             self._accepted += len(lines)
-        if self._eager:
-            self._wake.set()
 
     async def settled(self, seconds: float = WAIT_S) -> None:
         """Returns when all lines brought so far are with the operating system, or have been dropped.
 
         Where that takes longer the disk is stuck: this caller goes on, and others do not wait at all until it works again.
+        Whoever comes in the same turn of the event loop waits for the same system call.
         """
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -75,18 +76,33 @@ class Appender:
             if self._stuck:
                 self.late += 1
                 return
-            future = loop.create_future()
-            self._waiting.append((self._accepted, loop, future))
-        self._wake.set()
-        timer = loop.call_later(seconds, _tell, [future], False)
+            batch = self._batch
+            if batch is None or batch.loop is not loop:
+                batch = self._batch = _Batch(loop)
+                loop.call_soon(self._hand_over, batch, seconds)
+            future = batch.join()
         if not await future:
             self.late, self._stuck = self.late + 1, True
-        timer.cancel()
+
+    def _hand_over(self, batch: "_Batch", seconds: float) -> None:
+        batch.expire(seconds)
+        with self._lock:
+            batch.lines = self._accepted
+            self._waiting.append(batch)
+            if self._batch is batch:
+                self._batch = None
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._asleep.release()
+        except RuntimeError:  # it is awake
+            pass
 
     def flush(self, seconds: float = 10.0) -> bool:
         """Whether all lines brought so far have been dealt with in time; for callers without an event loop."""
         target, deadline = self._accepted, time.monotonic() + seconds
-        self._wake.set()
+        self._wake()
         while self._done < target and time.monotonic() < deadline:
             time.sleep(0.001)
         return self._done >= target
@@ -95,13 +111,12 @@ class Appender:
         """Append what waits, and give the segment back; what is brought afterwards is dropped."""
         with self._lock:
             self._closing = True
-        self._wake.set()
+        self._wake()
         self._thread.join(30)
 
     def _run(self) -> None:
         while not (self._closing and not self._queue):
-            self._wake.wait(PAUSE_S)
-            self._wake.clear()
+            self._asleep.acquire(timeout=PAUSE_S)
             self._drain()
         os.close(self._file)
 
@@ -115,11 +130,11 @@ class Appender:
         with self._lock:
             self._done += len(lines)
             self._stuck = False
-            ready = [each for each in self._waiting if each[0] <= self._done]
-            self._waiting = [each for each in self._waiting if each[0] > self._done]
-        for loop in {each[1] for each in ready}:
+            ready = [batch for batch in self._waiting if batch.lines <= self._done]
+            self._waiting = [batch for batch in self._waiting if batch.lines > self._done]
+        for batch in ready:
             try:
-                loop.call_soon_threadsafe(_tell, [each[2] for each in ready if each[1] is loop], True)
+                batch.loop.call_soon_threadsafe(batch.tell, True)
             except RuntimeError:  # its loop has ended, and nobody waits any more
                 continue
 
@@ -154,7 +169,25 @@ class Appender:
         self._segments, self._until = self._segments + 1, time.monotonic() + self._queueing.segment_s
 
 
-def _tell(futures: "Sequence[asyncio.Future[bool]]", settled: bool) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(settled)
+class _Batch:
+    """Those who wait, in one event loop, for the same `lines` and all before them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop, self.lines = loop, 0
+        self._futures: list[asyncio.Future[bool]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def join(self) -> "asyncio.Future[bool]":
+        future = self.loop.create_future()
+        self._futures.append(future)
+        return future
+
+    def expire(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self.tell, False)
+
+    def tell(self, settled: bool) -> None:
+        if self._timer:
+            self._timer.cancel()
+        for future in self._futures:
+            if not future.done():
+                future.set_result(settled)

@@ -15,6 +15,7 @@ from ray_mlops.contract import Frozen
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+ONGOING = "ongoing"  # of a replica's own stats: what Serve does not count
 _CALM = 0.6  # of the target latency: as many replicas stay above it, fewer may do below
 _MOST_AT_ONCE = 2.0  # times as many replicas, however late answers are: more have to start first
 
@@ -73,7 +74,7 @@ class Policy:
         metrics = context.aggregated_metrics or {}
         seen = Seen(
             replicas=context.current_num_replicas,
-            ongoing=context.total_num_requests,
+            ongoing=context.total_num_requests + sum(metrics.get(ONGOING, {}).values()),
             p95_ms=_median(metrics.get("p95_ms", {}).values()),
             waiting=max(metrics.get("waiting", {}).values(), default=0.0),
         )

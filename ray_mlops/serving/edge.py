@@ -57,7 +57,7 @@ async def within(work: Awaitable[T], seconds: float) -> T:
 
 def request_id(request: Request, preferred: str = "") -> str:
     """The one that a protocol's caller prefers, else that of the request: see `layers.Logged`."""
-    return preferred if REQUEST_ID.fullmatch(preferred) else request.state.request_id
+    return preferred if REQUEST_ID.fullmatch(preferred) else request.scope["state"]["request_id"]
 
 
 def whole_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:

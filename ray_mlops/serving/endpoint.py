@@ -21,6 +21,7 @@ from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.platform import files, ingress, runtime
 from ray_mlops.serving import door, probe
 from ray_mlops.serving.access.network import Network
+from ray_mlops.serving.bypass import Room
 from ray_mlops.serving.replica import Answering, Replica, health
 from ray_mlops.serving.scale import Scale
 
@@ -138,8 +139,8 @@ def target(settings: Mapping[str, Any], scale: Scale, replica: type, *, code: st
     from ray import serve
 
     deployment = _deployment(scale, replica).options(user_config=user, version=code or None, _internal=True)
-    name = settings["name"]
-    app = deployment.bind(dict(settings))
+    name, room = settings["name"], Room(ongoing=scale.max_ongoing, queued=scale.max_queued)
+    app = deployment.bind({**settings, "room": room.model_dump()})
     return serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ray_mlops.serving import edge, image_documents, protocols, try_page
+from ray_mlops.serving import direct, edge, image_documents, protocols, try_page
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous import routes as asynchronous
@@ -69,6 +69,7 @@ def build_image_app(
     if queue := attached.queue:
         asynchronous.add(app, _patient(asked, queue.limits), queue, answerer.capture.settled)
     edge.handle_errors(app)
+    direct.shorten(app, "/predict")
     surround(app, limits, answerer.capture, ring=ring, log=log)
     return app
 

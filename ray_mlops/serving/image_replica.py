@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.priority import come_first
 from ray_mlops.serving import redaction
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.attached import Attached
@@ -17,7 +18,7 @@ from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.pace import Pace, Paced
-from ray_mlops.serving.replica import Answering, champion, health, request_log, waiting
+from ray_mlops.serving.replica import Answering, champion, health, request_log, spare_collector, waiting
 from ray_mlops.serving.rollouts.beside import Setting
 from ray_mlops.serving.rollouts.images import Answerers
 from ray_mlops.serving.rollouts.switch import Switch
@@ -64,7 +65,14 @@ class ImageReplica:
         return {**self._switch.status(), "replica": self._id}
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
-        """The application that Serve puts behind its proxy; only replicas need FastAPI."""
+        """The application that Serve puts behind its proxy."""
+        app = self.application()
+        spare_collector()
+        come_first()
+        return app
+
+    def application(self) -> "FastAPI":
+        """What answers for this replica; only replicas need FastAPI."""
         from ray_mlops.serving.image_app import build_image_app
 
         settings = self._settings

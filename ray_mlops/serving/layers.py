@@ -3,7 +3,6 @@ how many come in, and no answer before its lines are in the capture log."""
 
 import time
 import traceback
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,12 +15,13 @@ from ray_mlops.serving import edge, protocols
 from ray_mlops.serving.access.guard import OPEN, Guard, path_of
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
+from ray_mlops.serving.bypass import ALONE
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.limits import RequestLimits
 from ray_mlops.serving.redaction import redact
 from ray_mlops.serving.rollouts.choice import Chosen
 from ray_mlops.serving.schema import Problem
-from ray_mlops.serving.tracing import Trace
+from ray_mlops.serving.tracing import Trace, random_hex
 
 _READ = frozenset({b"x-request-id", b"traceparent"})
 _GONE = 499  # the caller hung up: no answer was sent
@@ -78,17 +78,19 @@ class _Told:
 
     def __init__(self, scope: Scope) -> None:
         headers = {name: value.decode("latin-1") for name, value in reversed(scope["headers"]) if name in _READ}
-        given = headers.get(b"x-request-id", "")
-        self._scope, self._since, self._returned = scope, time.perf_counter(), b"x-request-id" in headers
-        self.request_id = given if edge.REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        given, state = headers.get(b"x-request-id", ""), scope.get("state", {})
+        self._scope, self._since = scope, time.perf_counter()
+        self._returned = b"x-request-id" in headers and ALONE not in state
+        self._own = not edge.REQUEST_ID.fullmatch(given)
+        self.request_id = random_hex(16) if self._own else given
         self.trace = Trace.of(headers.get(b"traceparent", ""))
         self.status, self.error = _GONE, ""
-        scope["state"] = {**scope.get("state", {}), "request_id": self.request_id}
+        scope["state"] = {**state, "request_id": self.request_id}
 
     def started(self, message: Message) -> None:
         self.status = message["status"]
         headers = [*message.get("headers", ()), (b"traceparent", self.trace.traceparent.encode())]
-        if not self._returned:  # otherwise the caller knows it, and Serve's proxy, which makes one, sends it back
+        if not self._returned:  # otherwise Serve, which makes one where the caller has not, sends it back
             headers.append((b"x-request-id", self.request_id.encode()))
         message["headers"] = headers
 
@@ -97,18 +99,18 @@ class _Told:
         route = getattr(scope.get("route"), "path", None)
         known: Mapping[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "request_id": self.request_id,
+            "request_id": self.request_id if self._own else redact(self.request_id),
             "trace_id": self.trace.trace_id,
             "span_id": self.trace.span_id,
-            "parent_id": self.trace.parent or None,
+            "parent_id": redact(self.trace.parent) if self.trace.parent else None,
             "method": scope["method"],
             "route": route,  # as declared, without what a caller put into the path
             "status": self.status,
             "ms": round(1000 * (time.perf_counter() - self._since), 3),
-            "key": scope["state"].get("key"),
+            "key": redact(key) if (key := scope["state"].get("key")) else None,
         }
-        failed = {"error": self.error} if self.error else {}
-        return redact(orjson.dumps({**known, **failed}).decode()).encode() + b"\n"
+        failed = {"error": self.error} if self.error else {}  # redacted
+        return orjson.dumps({**known, **failed}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class Bounded:

@@ -73,7 +73,7 @@ class ModelsReplica:
         replica = ImageReplica if isinstance(settings, ImageSettings) else Replica
         made = replica(settings.model_dump(mode="json"))
         self._held.add(name)
-        return Loaded(made.__serve_build_asgi_app__(), _Held(self._held, name, made))
+        return Loaded(made.application(), _Held(self._held, name, made))
 
 
 class _Held:

@@ -68,7 +68,9 @@ _KEYS = {
 
 def application(title: str, version: str, *, keys: bool) -> FastAPI:
     """An application with the page and its OpenAPI document, which says how to send a key when there may be `keys`."""
-    app = FastAPIOffline(docs_url=None, redoc_url=None, static_url=ASSETS, title=title, version=version)
+    # Spans and logs are the layers' own: the framework's telemetry would only look at each request for who wants them.
+    quiet: dict[str, Any] = {"telemetry": {"tracing": False, "metrics": False}}
+    app = FastAPIOffline(docs_url=None, redoc_url=None, static_url=ASSETS, title=title, version=version, **quiet)
     content = _PAGE.format(title=escape(title), assets=ASSETS.removeprefix("/"), script=_SCRIPT)
 
     @app.get(PATH, include_in_schema=False)

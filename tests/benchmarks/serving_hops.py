@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import serving_servers
+import uvloop
 from serving_load import Load
 from starlette.types import Message
 
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.platform import runtime
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving import bypass
 from ray_mlops.serving.access.keyring import Access, KeyRing
 from ray_mlops.serving.app import build_app
 from ray_mlops.serving.appender import Appender
@@ -33,7 +35,8 @@ LIMITS = Limits(reasons=0)
 def measure(bundle: Bundle, body: bytes, folder: Path) -> dict[str, float]:
     """Microseconds by hop; prints the table."""
     place = folder / "hops"
-    within = asyncio.run(_inside(Predictor.load(bundle), body, place))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # Serve's replicas run on it too
+        within = runner.run(_inside(Predictor.load(bundle), body, place))
     with serving_servers.ours(place / "served", bundle, root=place / "home") as server:
         around = 1e6 / Load(folder, server.url, body).run(1, SECONDS).requests_per_s
         own = _replica(server.url)
@@ -48,7 +51,7 @@ def measure(bundle: Bundle, body: bytes, folder: Path) -> dict[str, float]:
 
 
 async def _inside(predictor: Predictor, body: bytes, folder: Path) -> dict[str, float]:
-    capture, log = Capture(str(folder / "capture"), "v1"), Appender(str(folder / "requests"), "v1", eager=False)
+    capture, log = Capture(str(folder / "capture"), "v1"), Appender(str(folder / "requests"), "v1")
     scorer = Scorer(predictor, None, capture, version="1", digest="d")
     known: dict[str, Any] = {"name": "fraud", "version": "1", "digest": "d", "example": None}
 
@@ -56,7 +59,7 @@ async def _inside(predictor: Predictor, body: bytes, folder: Path) -> dict[str, 
         built = build_app(scorer, known, LIMITS, health={}, ring=KeyRing(Access()), log=log)
         if keep is not None:
             built.user_middleware = [one for one in built.user_middleware if one.cls in keep]
-        return built
+        return bypass.lay(built, "fraud", "/score", bypass.Room())
 
     schema = transaction_schema(predictor.definition, most=LIMITS.max_transactions)
     events, _ = schema.read(body)
@@ -92,8 +95,9 @@ def _each(work: Callable[[], Any]) -> float:
 async def _asked(app: Callable[..., Awaitable[None]], body: bytes) -> float:
     headers = [(b"host", b"here"), (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     scope: Mapping[str, Any] = {
-        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/score", "root_path": "",
-        "raw_path": b"/score", "query_string": b"", "server": ("here", 80), "client": ("here", 1), "state": {"request_id": "r"},
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/fraud/score", "root_path": "",
+        "raw_path": b"/fraud/score", "query_string": b"", "server": ("here", 80), "client": ("here", 1),
+        "state": {"request_id": "r"},
     }  # fmt: skip
 
     async def receive() -> Message:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -81,6 +82,9 @@ class _Line:
         told = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = int(told.partition(b"content-length:")[2].split()[0])
         content = await self._reader.readexactly(length)
+        if b"connection: close" in told:  # HAProxy says so when it is reloaded
+            self._writer.close()
+            self._reader = None
         return b" 200 " in told[:16] and b"degraded" not in content
 
 
@@ -107,8 +111,8 @@ def steady(url: str, bodies: Sequence[bytes], rate: float, lines: int = 16) -> S
     return Seen(rate, float(np.percentile(late, 50)), float(np.percentile(late, 99)), failed)
 
 
-def memory_mb(pid: int) -> float:
-    """What a process and all below it have for themselves, shared pages counted by their share (PSS)."""
+def below(pid: int) -> list[int]:
+    """A process and all that it has started, and they, and so on."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -117,10 +121,29 @@ def memory_mb(pid: int) -> float:
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(folder.name))
-    found, below = 0, [pid]
-    while below:
-        one = below.pop()
-        below += children.get(one, [])
+    found, left = [], [pid]
+    while left:
+        found.append(one := left.pop())
+        left += children.get(one, [])
+    return found
+
+
+def processor_s(pid: int) -> float:
+    """The processor time that a process and all below it have used."""
+    ticks = 0
+    for one in below(pid):
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid: int) -> float:
+    """What a process and all below it have for themselves, shared pages counted by their share (PSS)."""
+    found = 0
+    for one in below(pid):
         try:
             lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
         except OSError:

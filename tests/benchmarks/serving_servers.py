@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serving_load import below
+
 from ray_mlops.platform import runtime
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import endpoint
 from ray_mlops.serving.endpoint import Scale
+from ray_mlops.serving.image_limits import ImageLimits
+from ray_mlops.serving.image_replica import ImageReplica, ImageSettings
 from ray_mlops.serving.limits import Limits
-from ray_mlops.serving.replica import Settings
+from ray_mlops.serving.replica import Replica, Settings
 
 PEERS = Path(__file__).parent / "serving_peers"
 READY_S = 60
@@ -36,32 +40,32 @@ class Server:
 def prepare(environments: Path, names: Sequence[str]) -> None:
     """Make the environments of peers that are not there yet, from `serving_peers/pins.json`."""
     for name, pins in json.loads((PEERS / "pins.json").read_text()).items():
-        folder = environments / name
-        if name not in names or (folder / "made").exists():
+        folder, wanted = environments / name, "\n".join(pins)
+        made = folder / "made"  # what it was made of
+        if name not in names or (made.exists() and made.read_text() == wanted):
             continue
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        if not made.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         subprocess.run([str(folder / "bin/pip"), "install", "-q", *pins], check=True)
-        (folder / "made").touch()
+        made.write_text(wanted)
 
 
 @contextmanager
-def ours(folder: Path, bundle: Bundle, *, root: Path, limits: Limits | None = None) -> Iterator[Server]:
-    """Our endpoint: one replica on a local cluster of its own, with all that it has around it."""
-    settings = Settings(
-        name=_ENDPOINT,
-        bundle=bundle.uri,
-        digest=bundle.digest,
-        version="1",
-        store=f"sqlite:///{folder}/entities.db",
-        capture=f"{folder}/capture",
-        limits=limits or Limits(reasons=0),
-    )
+def ours(folder: Path, bundle: Bundle, *, root: Path, limits: Limits | ImageLimits | None = None) -> Iterator[Server]:
+    """Our endpoint: one replica on a local cluster of its own, with all that it has around it; for pictures where the
+    limits are those of pictures."""
+    limits = limits or Limits(reasons=0)
+    fields: dict[str, Any] = {"name": _ENDPOINT, "bundle": bundle.uri, "digest": bundle.digest, "version": "1"}
+    fields |= {"capture": f"{folder}/capture", "limits": limits}
+    pictures = isinstance(limits, ImageLimits)
+    settings = ImageSettings(**fields) if pictures else Settings(store=f"sqlite:///{folder}/entities.db", **fields)
     os.environ["RAY_MLOPS_HOME"] = str(root)
     os.environ.pop("RAY_ADDRESS", None)
     runtime.connect()
     try:
-        url = endpoint.start(settings, Scale(max_replicas=1), port=runtime.free_port())
-        yield Server(f"{url}/score", json.loads((root / "cluster.json").read_text())["pid"])
+        replica, route = (ImageReplica, "predict") if pictures else (Replica, "score")
+        url = endpoint.start(settings, Scale(max_replicas=1), port=runtime.free_port(), replica=replica)
+        yield Server(f"{url}/{route}", json.loads((root / "cluster.json").read_text())["pid"])
         endpoint.undeploy(_ENDPOINT)
     finally:
         runtime.disconnect()
@@ -69,11 +73,11 @@ def ours(folder: Path, bundle: Bundle, *, root: Path, limits: Limits | None = No
 
 
 @contextmanager
-def peer(name: str, environments: Path, model: Path, body: bytes) -> Iterator[Server]:
+def peer(name: str, environments: Path, model: Path, kind: str, body: bytes) -> Iterator[Server]:
     """A peer, once it answers a body; raises RuntimeError with its output when it does not."""
     port = runtime.free_port()
     command, path = _command(name, environments, model, port), "/invocations" if name == "mlflow" else "/score"
-    environment = _environment(name, environments, model, port)
+    environment = {**_environment(name, environments, model, port), "BENCHMARK_KIND": kind}
     log = model / f"{name}.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -145,14 +149,17 @@ def _environment(name: str, environments: Path, model: Path, port: int) -> Mappi
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a server and all that it started."""
+    """End a server and all that it started, also what has left its process group."""
+    started = below(process.pid)
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
         pass
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    for kill, known in ((os.killpg, [process.pid]), (os.kill, started[1:])):
+        for one in known:
+            try:
+                kill(one, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
     process.wait()

@@ -77,9 +77,13 @@ def test_serve_hands_over_what_its_replicas_say() -> None:
     context = SimpleNamespace(
         current_num_replicas=2,
         total_num_requests=3.0,
-        aggregated_metrics={"p95_ms": {"a": 120.0, "b": 90.0, "c": 0.0}, "waiting": {"a": 0.0, "b": 5.0}},
+        aggregated_metrics={
+            "p95_ms": {"a": 120.0, "b": 90.0, "c": 0.0},
+            "waiting": {"a": 0.0, "b": 5.0},
+            "ongoing": {"a": 1.0, "b": 2.0},  # past Serve, which does not count them
+        },
     )
-    assert Policy(4, 100.0)(context) == (3.0, {})
+    assert Policy(4, 100.0)(context) == (3.0, {}) and Policy(1)(context) == (6.0, {})
     assert Policy(1)(SimpleNamespace(current_num_replicas=0, total_num_requests=0.0, aggregated_metrics=None)) == (
         0.0,
         {},

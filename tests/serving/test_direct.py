@@ -39,7 +39,7 @@ class Site:
         folder.mkdir(parents=True, exist_ok=True)
         store = open_store(f"sqlite:///{folder}/entities.db", model.definition) if model.definition.windows else None
         self._capture = Capture(str(folder / "capture"), "v1")
-        self._log = Appender(str(folder / "requests"), "v1", eager=False)
+        self._log = Appender(str(folder / "requests"), "v1")
         ring = None
         if key:
             self.key = keys.create(str(folder), "shop", [key])[1]

@@ -16,6 +16,7 @@ from schemathesis import GenerationMode
 
 from ray_mlops.contract import Endpoint
 from ray_mlops.fraud.predictor import ACTIONS, Predictor
+from ray_mlops.platform import runtime
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving import endpoint as endpoints
@@ -148,6 +149,15 @@ def test_every_answer_is_in_the_capture_log_with_its_request_id(client: httpx.Cl
 def test_a_request_id_that_could_forge_a_log_line_is_replaced(client: httpx.Client) -> None:
     answer = client.post("/score", json=GOOD, headers={"x-request-id": 'a" b'}).json()
     assert re.fullmatch("[0-9a-f]{32}", answer["request_id"])
+
+
+def test_a_score_does_not_go_through_serve_all_else_does(client: httpx.Client) -> None:
+    hurried = {"x-request-timeout-seconds": "0.000001"}  # Serve heeds it
+    there = 200 if runtime.ingress_folder() else 408
+    assert client.post("/score", json=GOOD, headers=hurried).status_code == there
+    assert client.get("/stats", headers=hurried).status_code == 408
+    assert client.get("/model").headers.get_list("x-request-id")[1:] == []
+    assert client.post("/score", json=GOOD).headers.get_list("x-request-id")[1:] == []
 
 
 def test_many_callers_at_once(client: httpx.Client) -> None:

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from schemathesis import GenerationMode
 
 from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.direct import Direct
 from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_app import build_image_app
 from ray_mlops.serving.image_limits import ImageLimits
@@ -56,7 +57,11 @@ def an_app(answerer: Answerer, limits: ImageLimits | None = None) -> FastAPI:
 
 def send(answerer: Answerer, requests: Sequence[dict[str, Any]], limits: ImageLimits | None = None) -> list[Any]:
     """Answers to `POST /predict` with these arguments, sent one after the other to an application in this process."""
-    app = an_app(answerer, limits)
+    return ask(an_app(answerer, limits), requests)
+
+
+def ask(app: FastAPI, requests: Sequence[dict[str, Any]]) -> list[Any]:
+    """The same of an application."""
 
     async def run() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
@@ -152,6 +157,19 @@ def test_what_is_no_picture_is_refused_with_the_reason(case: str, tmp_path: Path
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]["message"]
     assert good.status_code == 200 and time.monotonic() - started < 5
+
+
+def test_the_short_way_says_what_the_long_one_says(tmp_path: Path) -> None:
+    asked = [*WAYS.values(), *(request for request, _, _ in BAD.values()), {**RAW, "params": {"top": 0}}]
+    named = [{**one, "headers": {**one.get("headers", {}), "x-request-id": f"r{n}"}} for n, one in enumerate(asked)]
+    answerer, limits = an_answerer(tmp_path), ImageLimits(max_body_bytes=2_000, max_images=4)
+    short, long = an_app(answerer, limits), an_app(answerer, limits)
+    long.user_middleware = [one for one in long.user_middleware if one.cls is not Direct]
+    told = [
+        [(one.status_code, one.headers["content-type"], one.content) for one in ask(app, named)]
+        for app in (short, long)
+    ]
+    assert told[0] == told[1] and {200, 413, 415, 422} <= {status for status, _, _ in told[0]}
 
 
 def test_json_that_nests_deep_is_refused_before_it_is_parsed(tmp_path: Path) -> None:

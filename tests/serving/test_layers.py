@@ -35,7 +35,7 @@ class Site:
         self.folder, self.go = folder, threading.Event()
         self.key = keys.create(str(folder), "shop", ["score"])[1]
         self.capture = Capture(str(folder / "capture"), "v1")
-        self.log = Appender(str(folder / "requests"), "v1", eager=False)
+        self.log = Appender(str(folder / "requests"), "v1")
         self.ring = KeyRing(opening.access(str(folder), Network())[0], every_s=3600)
         self.app = FastAPI()
         self._routes()

@@ -5,11 +5,11 @@ from contextvars import ContextVar
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ALL = "AllTraffic"  # SageMaker's name for "by the weights"
 HEADERS = ("x-target-variant", "x-amzn-sagemaker-target-variant")
+_READ = tuple(name.encode() for name in HEADERS)
 PARAMETER = b"variant="
 SERVED, VERSION = "x-served-variant", "x-served-version"
 
@@ -72,17 +72,18 @@ class Chosen:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 300 and (answered := choice.served):
-                headers = MutableHeaders(scope=message)
-                headers[SERVED], headers[VERSION] = answered.variant, answered.version
+                told = ((SERVED, answered.variant), (VERSION, answered.version))
+                named = ((name.encode(), value.encode("latin-1")) for name, value in told)
+                message["headers"] = [*message.get("headers", ()), *named]
             await send(message)
 
         await self._app(scope, receive, answer)
 
 
 def _named(scope: Scope) -> str:
-    headers = Headers(scope=scope)
-    for name in HEADERS:
-        if name in headers:
-            return headers[name]
+    given = {name: value for name, value in reversed(scope["headers"]) if name in _READ}
+    for name in _READ:
+        if name in given:
+            return given[name].decode("latin-1")
     query = scope["query_string"]
     return parse_qs(query.decode("latin-1")).get("variant", [ALL])[0] if PARAMETER in query else ALL

@@ -3,7 +3,7 @@
 from typing import Any
 
 import bentoml
-from transaction import Model, Transaction
+from asked import Model, Question
 
 
 @bentoml.service(workers=1, traffic={"timeout": 30}, metrics={"enabled": True})
@@ -14,6 +14,6 @@ class Fraud:
         self.model = Model()
 
     @bentoml.api(route="/score")
-    async def score(self, transaction: Transaction, /) -> dict[str, Any]:  # pyright: ignore[reportInvalidTypeForm]
+    async def score(self, question: Question, /) -> dict[str, Any]:  # pyright: ignore[reportInvalidTypeForm]
         """One score."""
-        return self.model.answer(transaction)
+        return self.model.answer(question)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from asked import Model, Question
 from fastapi import FastAPI
-from transaction import Model, Transaction
 
 app = FastAPI()
 MODEL = Model()
 
 
 @app.post("/score")
-async def score(transaction: Transaction) -> dict[str, Any]:  # pyright: ignore[reportInvalidTypeForm]
+async def score(question: Question) -> dict[str, Any]:  # pyright: ignore[reportInvalidTypeForm]
     """One score."""
-    return MODEL.answer(transaction)
+    return MODEL.answer(question)

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import litserve
-from transaction import Model, Transaction
+from asked import Model, Question
 
 
 class Fraud(litserve.LitAPI):
@@ -14,13 +14,13 @@ class Fraud(litserve.LitAPI):
         """Load the model in the worker."""
         self.model = Model()
 
-    def decode_request(self, request: Transaction) -> Any:  # pyright: ignore[reportInvalidTypeForm]
+    def decode_request(self, request: Question) -> Any:  # pyright: ignore[reportInvalidTypeForm]
         """The checked body."""
         return request
 
-    def predict(self, transaction: Any) -> dict[str, Any]:
+    def predict(self, question: Any) -> dict[str, Any]:
         """One score."""
-        return self.model.answer(transaction)
+        return self.model.answer(question)
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
         """As it is."""

@@ -1,9 +1,10 @@
 """A runtime of MLServer that answers at a route of its own, in the server's process (`parallel_workers` 0)."""
 
+import orjson
+from asked import Model, Question
 from fastapi import Request, Response
 from mlserver import MLModel
 from mlserver.handlers import custom_handler
-from transaction import Model, Transaction
 
 
 class Fraud(MLModel):
@@ -17,6 +18,5 @@ class Fraud(MLModel):
     @custom_handler(rest_path="/score")
     async def score(self, request: Request) -> Response:
         """One score."""
-        transaction = Transaction.model_validate_json(await request.body())
-        answer = self.model.answer(transaction)
-        return Response(f'{{"id":{answer["id"]},"score":{answer["score"]!r}}}', media_type="application/json")
+        question = Question.model_validate_json(await request.body())
+        return Response(orjson.dumps(self.model.answer(question)), media_type="application/json")

@@ -5,9 +5,9 @@ import sys
 from typing import Any
 
 import ray
+from asked import Model, Question
 from fastapi import FastAPI
 from ray import serve
-from transaction import Model, Transaction
 
 app = FastAPI()
 
@@ -21,9 +21,9 @@ class Fraud:
         self.model = Model()
 
     @app.post("/score")
-    async def score(self, transaction: Transaction) -> dict[str, Any]:  # pyright: ignore[reportInvalidTypeForm]
+    async def score(self, question: Question) -> dict[str, Any]:  # pyright: ignore[reportInvalidTypeForm]
         """One score."""
-        return self.model.answer(transaction)
+        return self.model.answer(question)
 
 
 if __name__ == "__main__":

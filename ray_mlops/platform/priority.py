@@ -1,0 +1,17 @@
+"""Who comes first on a busy machine."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+USUAL = 0
+
+
+def come_first() -> None:
+    """Give all threads of this process the usual priority, where the system lets it.
+
+    Ray starts its workers with niceness 15, behind all else: right for who trains, wrong for who answers.
+    """
+    with suppress(OSError):  # not permitted, or no Linux
+        for thread in Path("/proc/self/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), USUAL)
