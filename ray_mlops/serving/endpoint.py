@@ -182,6 +182,8 @@ def _close_unused() -> None:
     from ray import serve
 
     if not _applications():
+        if own := runtime.ingress_folder():
+            ingress.close(own)
         serve.shutdown()
 
 
