@@ -25,10 +25,9 @@ _LONGEST = (
 )  # characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between
 _REQUEST_S = 10  # Ray sets no limit: whoever sends a request slowly would hold a connection, and a replica, for ever
 _MOST_CONNECTIONS = 20_000  # an idle one costs HAProxy a file descriptor and a kilobyte
-# What HAProxy answers by itself, in the form of all other refusals.
+# What HAProxy answers by itself to HTTP that it has understood, in the form of all other refusals.
 _ERRORS = {
-    400: ("Bad Request", "this is not HTTP as it should be"),
-    408: ("Request Timeout", f"the request did not arrive within {_REQUEST_S} s"),
+    408: ("Request Timeout", f"the body did not arrive within {_REQUEST_S} s"),
     500: ("Internal Server Error", "the ingress failed"),
     502: ("Service Unavailable", "the replica was lost before it answered: try again"),
     503: ("Service Unavailable", "no replica can be reached: try again"),

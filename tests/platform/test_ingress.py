@@ -127,24 +127,30 @@ def asked(port: int, sent: str) -> tuple[str, bytes]:
     return head.decode().splitlines()[0], body
 
 
-SLOWLY = {
-    "garbage": ("\x00\x01\x02\r\n\r\n", 400),
-    "headers that never end": ("POST / HTTP/1.1\r\nhost: x\r\n", 408),
-    "a body that never ends": ("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{", 408),
+POST = "POST / HTTP/1.1\r\nhost: x\r\n"
+# What is sent, the status, and whether HAProxy lets its answer be worded: not before it has understood the headers.
+BAD = {
+    "garbage": ("\x00\x01\x02\r\n\r\n", 400, False),
+    "headers that never end": (POST, 408, False),
+    "a body that never ends": (f"{POST}content-length: 9\r\n\r\n{{", 408, True),
+    "a broken chunk": (f"{POST}transfer-encoding: chunked\r\n\r\nzz\r\n{{}}\r\n", 400, False),
 }
 
 
-def test_what_the_front_refuses_by_itself_is_told_as_everything_else(
+def test_who_sends_slowly_or_badly_is_told_so_by_the_front(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingress, "_REQUEST_S", 1)
     environment = ingress.prepare(folder, PORTS)
     config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
     config.write_text(CONFIG.format(folder=folder))
-    with subprocess.Popen([environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config)]) as haproxy:
+    haproxy = subprocess.Popen([environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config)])
+    try:
         wait_for(lambda: listens(21905))
-        for name, (sent, status) in SLOWLY.items():
+        for name, (sent, status, worded) in BAD.items():
             line, body = asked(21905, sent)
             assert f" {status} " in line, name
-            assert json.loads(body)["error"]["problems"], name
-        haproxy.terminate()
+            assert not worded or json.loads(body)["error"]["problems"], name
+    finally:
+        haproxy.kill()
+        haproxy.wait()
