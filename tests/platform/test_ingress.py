@@ -137,9 +137,7 @@ BAD = {
 }
 
 
-def test_who_sends_slowly_or_badly_is_told_so_by_the_front(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_sends_slowly_or_badly_is_told_so_by_the_front(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingress, "_REQUEST_S", 1)
     environment = ingress.prepare(folder, PORTS)
     config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
