@@ -140,6 +140,7 @@ def _deployment(scale: Scale, replica: type) -> Any:
         backpressure_config={"status_code": 503, "retry_after_s": 1},
         ray_actor_options={"num_cpus": scale.replicas.cpus},
         graceful_shutdown_timeout_s=10,
+        health_check_period_s=2,  # so soon is a replica missed that died
         max_constructor_retry_count=2,
         max_surge_percent=100,  # old replicas answer until the new ones do
     )

@@ -45,13 +45,13 @@ class Replica(BaseHTTPRequestHandler):
 class Ingress:
     """What Ray does with HAProxy."""
 
-    def __init__(self, folder: Path, replica: int) -> None:
-        self.folder, self.port, self.replica = folder, free_port(), replica
-        environment = ingress.prepare(folder, (1, 2, 3, 4))
+    def __init__(self, place: Path, replica: int) -> None:
+        self.folder, self.port, self.replica = place, free_port(), replica
+        environment = ingress.prepare(place, (1, 2, 3, 4))
         self.start_script = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
         self.config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
         self.processes: list[subprocess.Popen[bytes]] = []
-        ingress.listen(folder, ingress.LOOPBACK, self.port, certificate="", private_key="")
+        ingress.listen(place, ingress.LOOPBACK, self.port, certificate="", private_key="")
 
     def start(self, rest: str) -> subprocess.Popen[bytes]:
         self.config.write_text((ALONE + rest).format(folder=self.folder, port=self.port, replica=self.replica))
