@@ -24,6 +24,7 @@ _LONGEST = (
     97 - 57
 )  # characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between
 _REQUEST_S = 10  # Ray sets no limit: whoever sends a request slowly would hold a connection, and a replica, for ever
+_CHECK_S = 5  # else a replica that is down has a quarter of a second to say that it lives: on a busy machine it stays down
 _MOST_CONNECTIONS = 20_000  # an idle one costs HAProxy a file descriptor and a kilobyte
 # What HAProxy answers by itself to HTTP that it has understood, in the form of all other refusals.
 _ERRORS = {
@@ -39,7 +40,7 @@ s/^ *bind \\*:\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/ mode 666 level admin/ mode 600 level admin/
 /^ *errorfile /d
 /^global/a\\    no strict-limits
-/^defaults/a\\    timeout http-request {{seconds}}s\\n    option http-buffer-request\\n{{errors}}
+/^defaults/a\\    timeout http-request {{seconds}}s\\n    timeout check {_CHECK_S}s\\n    option http-buffer-request\\n{{errors}}
 """
 # `running` names what Ray runs, and `last.cfg` is the newest configuration that knows where requests go: for who stands in
 # when it dies (`stand_in`), from whom the next one, which Ray starts without any knowledge, takes both over.

@@ -30,7 +30,7 @@ from tests.serving.processes import replicas, wait
 from tests.small_model import example, study, transactions
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(400)]
-RATE = 120
+RATE = 100
 AFTERWARDS_S = 2.0  # what a fault leaves behind shows when it is over
 NAME = f"steady{os.getpid()}"
 
@@ -41,9 +41,7 @@ class Deployed:
     def __init__(self, root: Path) -> None:
         self.run = Run(root=str(root), id="r", recipe="small", uri=str(root / "artifact"), fingerprint="f")
         self.versions = [self._registered(root, rounds) for rounds in (10, 12)]
-        self.config = DeployConfig(
-            port=runtime.free_port(22000, 22099), scale=Scale(min_replicas=2, max_replicas=2), parity_rows=0
-        )
+        self.config = DeployConfig(port=runtime.free_port(), scale=Scale(min_replicas=2, max_replicas=2), parity_rows=0)
         self.url = deploy.run(self.config, self.run, version=self.versions[0]).url
         self.report: list[tuple[str, Seen]] = []
 

@@ -50,7 +50,7 @@ def url(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         queue=f"{root}/async/{NAME}",
         limits=Limits(),
     )
-    yield endpoints.start(settings, Scale(max_replicas=1), port=runtime.free_port(22000, 22099))
+    yield endpoints.start(settings, Scale(max_replicas=1), port=runtime.free_port())
     endpoints.undeploy(NAME)
 
 
