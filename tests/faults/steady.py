@@ -1,7 +1,7 @@
-"""A caller in a process of its own that asks an endpoint at a steady rate: `python steady.py URL RATE FIRST_ID < bodies`.
+"""A caller in a process of its own that asks an endpoint at a steady rate: `python steady.py URL RATE FIRST_ID < lines`.
 
-The first line on its standard input is the body of a request, whose `transaction_id` is a new one each time. Each further line
-is answered, once all that was sent before it has been answered or has failed, by the JSON of a `Seen` of what was sent since
+The first line on its standard input is a list of transactions, sent one after the other, again and again, each time with a new
+`transaction_id`. Each further line is answered, once all that was sent before it has been answered or has failed, by the JSON of a `Seen` of what was sent since
 the line before. A request is sent when it is due, whatever has become of those before it, on one of the connections that
 are kept alive; one that the other side has closed is opened again before a request is sent on it. No request is sent twice.
 
@@ -22,6 +22,14 @@ from typing import Any, Self
 import aiohttp
 
 TIMEOUT_S = 30
+
+
+def rows() -> list[dict[str, Any]]:
+    """Transactions of many entities, of the same moment."""
+    from tests.small_model import example, transactions
+
+    table = transactions(500)
+    return [{**example(table, place), "time": "2026-01-31T12:00:00Z"} for place in range(table.num_rows)]
 
 
 @dataclass
@@ -45,13 +53,13 @@ class Seen:
 class Steady:
     """The caller, as the one who starts it sees it; asks as long as the context lasts."""
 
-    def __init__(self, url: str, body: dict[str, Any], *, rate: float, first_id: int) -> None:
+    def __init__(self, url: str, rows: list[dict[str, Any]], *, rate: float, first_id: int) -> None:
         self._command = [sys.executable, str(Path(__file__)), url, str(rate), str(first_id)]
-        self._body = body
+        self._rows = rows
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._say(json.dumps(self._body))
+        self._say(json.dumps(self._rows))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -70,8 +78,8 @@ class Steady:
 
 
 class _Caller:
-    def __init__(self, session: aiohttp.ClientSession, url: str, body: dict[str, Any], first_id: int) -> None:
-        self._session, self._url, self._body, self._id = session, url, body, first_id
+    def __init__(self, session: aiohttp.ClientSession, url: str, rows: list[dict[str, Any]], first_id: int) -> None:
+        self._session, self._url, self._rows, self._id = session, url, rows, first_id
         self._seen, self._since = Seen(), time.monotonic()
         self._waiting: set[asyncio.Task[None]] = set()
 
@@ -80,8 +88,9 @@ class _Caller:
         start, number = time.monotonic(), 0
         while True:
             await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
+            row = {**self._rows[number % len(self._rows)], "transaction_id": self._id + number}
             number += 1
-            task = asyncio.create_task(self._one(self._seen, {**self._body, "transaction_id": self._id + number}))
+            task = asyncio.create_task(self._one(self._seen, row))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
@@ -110,10 +119,10 @@ class _Caller:
 
 
 async def _run(url: str, rate: str, first_id: str) -> None:
-    body = json.loads(sys.stdin.readline())
+    rows = json.loads(sys.stdin.readline())
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as session:
-        caller = _Caller(session, url, body, int(first_id))
+        caller = _Caller(session, url, rows, int(first_id))
         asking = asyncio.create_task(caller.ask(float(rate)))
         while await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(asdict(await caller.turn())), flush=True)

@@ -25,9 +25,9 @@ from ray_mlops.serving.rollouts.beside import Setting
 from ray_mlops.serving.rollouts.replicas import Replicas
 from ray_mlops.stages import deploy, register
 from ray_mlops.stages.deploy import DeployConfig
-from tests.faults.steady import Seen, Steady
+from tests.faults.steady import Seen, Steady, rows
 from tests.serving.processes import replicas, wait
-from tests.small_model import example, study, transactions
+from tests.small_model import study
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(400)]
 RATE = 100
@@ -103,8 +103,7 @@ def deployed(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def caller(deployed: Deployed) -> Iterator[Steady]:
-    body = {**example(transactions()), "time": "2026-01-31T12:00:00Z"}
-    with Steady(f"{deployed.url}/score?reasons=0", body, rate=RATE, first_id=10_000_000) as steady:
+    with Steady(f"{deployed.url}/score?reasons=0", rows(), rate=RATE, first_id=10_000_000) as steady:
         yield steady
 
 

@@ -23,7 +23,7 @@ from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.replica import Settings
 from tests.faults import hostile
-from tests.faults.steady import Steady
+from tests.faults.steady import Steady, rows
 from tests.serving import made_up
 from tests.serving.processes import replicas
 from tests.small_model import bundle, example, transactions
@@ -56,7 +56,7 @@ def url(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def caller(url: str) -> Iterator[Steady]:
-    with Steady(f"{url}/score?reasons=0", GOOD, rate=20, first_id=10_000_000) as steady:
+    with Steady(f"{url}/score?reasons=0", rows(), rate=20, first_id=10_000_000) as steady:
         yield steady
 
 
@@ -123,8 +123,6 @@ def test_a_siege_of_hostile_connections_disturbs_nobody(url: str, caller: Steady
 
 
 def test_a_large_upload_passes_the_ingress(url: str) -> None:
-    rows = json.dumps({"transactions": [GOOD]}).encode()
-    answer = httpx.post(
-        f"{url}/async", content=rows + b" " * 60_000_000, headers={"content-type": "application/json"}, timeout=60
-    )
+    body = json.dumps({"transactions": [GOOD]}).encode() + b" " * 60_000_000
+    answer = httpx.post(f"{url}/async", content=body, headers={"content-type": "application/json"}, timeout=60)
     assert answer.status_code == 202, answer.text
