@@ -4,9 +4,10 @@ A request goes from HAProxy straight into its replica, without Serve's proxy in 
 needs to be open in a cluster of many: here HAProxy's own pages, and the proxy behind it, stay on the loopback address, and
 so do the replicas, which only HAProxy asks. It alone listens where other machines may ask, and it alone speaks TLS.
 
-It waits neither for headers nor for bodies for ever, and sends a request again whose replica died before it answered. All
-requests may be: events and labels are counted once by their id, what is asked for later has an idempotency key, and the rest
-changes nothing. Only a body that fits into a buffer (16 kB) can be sent again. The capture log may then hold a line twice.
+It waits neither for headers nor for bodies for ever, and sends a request again, up to three times, whose replica died before
+it answered. That changes nothing: events and labels are counted once, by their id, and what is asked for later is answered
+once under an idempotency key, at worst twice without. The capture log may hold a line twice. Only a request that fits into a
+buffer (16 kB) can be sent again, or be waited for without a replica.
 """
 
 import json
@@ -48,10 +49,12 @@ _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
 sed -i -f {changes} -f {edge} "$config" || exit 1
 here={folder}
-if stand_in=$(cat "$here/{standing_in}" 2>/dev/null) && kill -0 "$stand_in" 2>/dev/null; then
-    grep -q use_backend "$config" || cp "$here/{last}" "$config" || exit 1
-    case " $* " in *" -sf "*) ;; *) set -- "$@" -sf "$stand_in" -x {socket} ;; esac
-fi
+case " $* " in *" -sf "*) ;; *)
+    if stand_in=$(cat "$here/{standing_in}" 2>/dev/null) && kill -0 "$stand_in" 2>/dev/null; then
+        grep -q use_backend "$config" || cp "$here/{last}" "$config" || exit 1
+        set -- "$@" -sf "$stand_in" -x {socket}
+    fi ;;
+esac
 if grep -q use_backend "$config"; then
     cp "$config" "$here/{last}.new" && mv "$here/{last}.new" "$here/{last}" || exit 1
 fi
