@@ -1,7 +1,7 @@
 """A caller in a process of its own that asks an endpoint at a steady rate: `python steady.py URL RATE FIRST_ID < lines`.
 
 The first line on its standard input is a list of transactions, sent one after the other, again and again, each time with a new
-`transaction_id`. Each further line is answered, once all that was sent before it has been answered or has failed, by the JSON of a `Seen` of what was sent since
+`transaction_id` and a later `time`. Each further line is answered, once all that was sent before it has been answered or has failed, by the JSON of a `Seen` of what was sent since
 the line before. A request is sent when it is due, whatever has become of those before it, on one of the connections that
 are kept alive; one that the other side has closed is opened again before a request is sent on it. No request is sent twice.
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,14 +23,15 @@ from typing import Any, Self
 import aiohttp
 
 TIMEOUT_S = 30
+START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def rows() -> list[dict[str, Any]]:
-    """Transactions of many entities, of the same moment."""
+    """Transactions of many entities."""
     from tests.small_model import example, transactions
 
     table = transactions(500)
-    return [{**example(table, place), "time": "2026-01-31T12:00:00Z"} for place in range(table.num_rows)]
+    return [example(table, place) for place in range(table.num_rows)]
 
 
 @dataclass
@@ -88,9 +90,10 @@ class _Caller:
         start, number = time.monotonic(), 0
         while True:
             await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
-            row = {**self._rows[number % len(self._rows)], "transaction_id": self._id + number}
+            row, when = self._rows[number % len(self._rows)], START + timedelta(milliseconds=10 * number)
+            sent = {**row, "transaction_id": self._id + number, "time": when.isoformat()}
             number += 1
-            task = asyncio.create_task(self._one(self._seen, row))
+            task = asyncio.create_task(self._one(self._seen, sent))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
