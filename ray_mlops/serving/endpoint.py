@@ -155,6 +155,7 @@ def _deployment(scale: Scale, replica: type) -> Any:
         backpressure_config={"status_code": 503, "retry_after_s": 1},
         ray_actor_options={"num_cpus": scale.replicas.cpus},
         graceful_shutdown_timeout_s=10,
+        health_check_period_s=2,  # so soon is a replica missed that died
         max_constructor_retry_count=2,
         max_surge_percent=100,  # old replicas answer until the new ones do
     )
@@ -197,6 +198,8 @@ def _close_unused() -> None:
     from ray import serve
 
     if not _applications():
+        if own := runtime.ingress_folder():
+            ingress.close(own)
         serve.shutdown()
 
 

@@ -1,5 +1,6 @@
 """HAProxy as Ray configures it, changed on the way: nothing that Ray leaves open to every machine stays so."""
 
+import json
 import re
 import shutil
 import socket
@@ -102,6 +103,10 @@ def test_ray_still_writes_what_is_changed() -> None:
         "  bind *:{{ config.stats_port }}\n",
         "    bind {{ config.frontend_host }}:{{ config.frontend_port }}\n",
         " mode 666 level admin",
+        "    stats socket {{ config.socket_path }} ",
+        "    use_backend ",
+        "    errorfile 502 ",
+        "global\n",
         "\ndefaults\n",
     ):
         assert line in written
@@ -111,3 +116,39 @@ def test_where_no_socket_has_room_there_is_no_ingress(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 60)
     deep.mkdir()
     assert ingress.prepare(deep / "ingress", PORTS) == {} and not any(deep.iterdir())
+
+
+def asked(port: int, sent: str) -> tuple[str, bytes]:
+    """Status line and body of what comes back."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(sent.encode())
+        got = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, _, body = got.partition(b"\r\n\r\n")
+    return head.decode().splitlines()[0], body
+
+
+POST = "POST / HTTP/1.1\r\nhost: x\r\n"
+# What is sent, the status, and whether HAProxy lets its answer be worded: not before it has understood the headers.
+BAD = {
+    "garbage": ("\x00\x01\x02\r\n\r\n", 400, False),
+    "headers that never end": (POST, 408, False),
+    "a body that never ends": (f"{POST}content-length: 9\r\n\r\n{{", 408, True),
+    "a broken chunk": (f"{POST}transfer-encoding: chunked\r\n\r\nzz\r\n{{}}\r\n", 400, False),
+}
+
+
+def test_who_sends_slowly_or_badly_is_told_so_by_the_front(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingress, "_REQUEST_S", 1)
+    environment = ingress.prepare(folder, PORTS)
+    config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
+    config.write_text(CONFIG.format(folder=folder))
+    haproxy = subprocess.Popen([environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config)])
+    try:
+        wait_for(lambda: listens(21905))
+        for name, (sent, status, worded) in BAD.items():
+            line, body = asked(21905, sent)
+            assert f" {status} " in line, name
+            assert not worded or json.loads(body)["error"]["problems"], name
+    finally:
+        haproxy.kill()
+        haproxy.wait()

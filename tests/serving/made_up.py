@@ -15,8 +15,9 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 
 
-def ask(document: BaseSchema, mode: GenerationMode, *, examples: int = 25) -> dict[str, int]:
-    """Send every operation legal requests or illegal ones; how many bodies each route that takes one has got.
+def ask(document: BaseSchema, mode: GenerationMode, *, examples: int = 25, seed: int | None = None) -> dict[str, int]:
+    """Send every operation legal requests or illegal ones, others with another seed; how many bodies each route that takes
+    one has got.
 
     Fails on the first answer that is not as documented.
     """
@@ -29,7 +30,11 @@ def ask(document: BaseSchema, mode: GenerationMode, *, examples: int = 25) -> di
             continue  # nothing can be wrong there
 
         @hypothesis.settings(
-            max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+            max_examples=examples,
+            deadline=None,
+            derandomize=seed is None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
         )
         @hypothesis.given(operation.as_strategy(generation_mode=mode))
         def answers(case: schemathesis.Case) -> None:
@@ -37,5 +42,5 @@ def ask(document: BaseSchema, mode: GenerationMode, *, examples: int = 25) -> di
                 bodies[case.operation.path] += 1
             case.call_and_validate(checks=CHECKS)
 
-        answers()
+        (answers if seed is None else hypothesis.seed(seed)(answers))()
     return bodies
