@@ -144,7 +144,12 @@ def _features(run: Run, history: Table, definition: FeatureDefinition, table: pa
     half = table.num_rows // 2
     split = pa.array(["train"] * half + ["validation"] * (table.num_rows - half))
     columns = dict(zip(definition.names, definition.encode(definition.compute(table)).T, strict=True))
-    made = tables.write_arrow(pa.table({**columns, "split": split}), "small.features", run, data=TRANSACTIONS)
+    made = tables.write_arrow(
+        pa.table({"transaction_id": table["transaction_id"], **columns, "split": split}),
+        "small.features",
+        run,
+        data=TRANSACTIONS,
+    )
     whole = Interval(start=START, end=START + timedelta(days=DAYS))
     counts = {"train": half, "validation": table.num_rows - half}
     return Features(

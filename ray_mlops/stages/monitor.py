@@ -1,81 +1,94 @@
-"""Monitor: the captured requests of an endpoint against the baseline in the bundle that answers them."""
+"""Monitor: what the replicas of an endpoint have counted, window by window, against the baseline in the bundle."""
 
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import Field
-
-from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Verdict
-from ray_mlops.monitoring import captured, drift
-from ray_mlops.monitoring.captured import Captured
-from ray_mlops.monitoring.drift import Rule, Shift
-from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.contract import Endpoint, ModelVersion, Run, Verdict
+from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.monitoring.history import History, Judged
+from ray_mlops.monitoring.judging import Judge, Judging
+from ray_mlops.monitoring.sketches import Sketch
 from ray_mlops.platform import files
+from ray_mlops.platform.store import digest
 from ray_mlops.reports.monitor_page import monitor_page
 from ray_mlops.reports.page import render
 
+SHOWN = 500  # judged windows in the report, the last ones
 
-class MonitorConfig(Frozen):
-    """When drift is said. Below `min_requests` no statement is made; an alarm needs a PSI above `psi_limit` on top of
-    what chance gives on average, and `false_alarms` bounds the chance of any alarm when nothing has changed."""
 
-    min_requests: int = Field(default=200, ge=drift.MIN_ROWS)
-    psi_limit: float = Field(default=0.2, gt=0)
-    false_alarms: float = Field(default=0.01, gt=0, lt=1)
+class MonitorConfig(Judging):
+    """What is judged, and when it is an alarm."""
 
 
 def identity(endpoint: Endpoint) -> str:
-    """Names what the endpoint has captured until now, so that new requests make a new verdict."""
-    return captured.identity(files.absolute(endpoint.capture))
+    """Names how much the endpoint has been asked until now, so that new requests make a new verdict."""
+    return digest([endpoint.digest, History(endpoint.monitoring, endpoint.digest).counted()])
 
 
 def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVersion) -> Verdict:
-    """Judge what the endpoint answered with `version`; writes `monitor.json` and `report.html`."""
+    """Judge what the endpoint answered with `version`: every window that is over once, for good, and what came since as far
+    as it goes. Writes `monitor.json` and `report.html`."""
     baseline = Baseline.model_validate(files.read_json(files.join(version.uri, "baseline.json")))
-    found = captured.count(files.absolute(endpoint.capture), baseline, version.digest)
-    now = found.sketch.to_baseline()
-    enough = found.sketch.requests >= config.min_requests
-    rule = Rule(limit=config.psi_limit, false_alarms=config.false_alarms)
-    shifts = drift.compare(baseline, now, rule) if enough else []
-    alarms = tuple(str(shift) for shift in shifts if shift.alarm)
-    status = "insufficient_data" if not enough else "drift" if alarms else "ok"
-    told = _told(config, found, endpoint, version) | {"status": status, "alarms": list(alarms)}
-    told |= {"shifts": [shift.model_dump() for shift in shifts]}
+    history = History(endpoint.monitoring, version.digest)
+    judge = Judge(config, baseline, history)
+    judge.catch_up(time.time())
+    past, present = history.judged(last=SHOWN), judge.at_present()
+    latest = present if present and present.readings else past[-1] if past else None
+    alarms = tuple(str(alarm) for alarm in latest.alarms) if latest else ()
+    status = "insufficient_data" if latest is None else "drift" if alarms else "ok"
+    told = _told(config, past, present, endpoint, version) | {"status": status, "alarms": list(alarms)}
+    told["readings"] = (
+        [reading.model_dump() | {"exceeds": reading.exceeds} for reading in latest.readings] if latest else []
+    )
+    told["replay"] = {"windows": len(past), "fired": sum(map(bool, judge.replayed(past)))}
     files.write_json(files.join(run.uri, "monitor.json"), told)
     report = files.join(run.uri, "report.html")
-    compared = _compared(baseline, now, shifts)
-    files.write_text(report, render(monitor_page(told, compared)))
+    now = Sketch(baseline, counts=latest.counts).to_baseline() if latest else baseline
+    files.write_text(report, render(monitor_page(told, _compared(baseline, now))))
     return Verdict(
         uri=run.uri,
         fingerprint=run.fingerprint,
         status=status,
-        requests=found.sketch.requests,
+        requests=told["requests"],
         alarms=alarms,
         report=report,
     )
 
 
-def _told(config: MonitorConfig, found: Captured, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
+def _told(
+    config: MonitorConfig, past: Sequence[Judged], present: Judged | None, endpoint: Endpoint, version: ModelVersion
+) -> dict[str, Any]:
+    newest = present or (past[-1] if past else None)
+    requests, degraded, refused = newest.total[:3] if newest else (0, 0, 0)
+    stretches = [*past, *([present] if present else [])]
     return {
         "endpoint": endpoint.name,
         "version": version.version,
         "digest": version.digest,
-        "requests": found.sketch.requests,
-        "min_requests": config.min_requests,
-        "psi_limit": config.psi_limit,
-        "false_alarms": config.false_alarms,
-        "other_versions": found.other_versions,
-        "degraded": found.degraded,
-        "unreadable": found.unreadable,
-        "first": found.first,
-        "last": found.last,
-        "files": found.files,
+        "requests": requests,
+        "degraded": degraded,
+        "refused": refused,
+        "capture": dict(newest.captured) if newest else {},
+        "settings": config.model_dump(mode="json"),
+        "first": _moment(stretches[0].start) if stretches else None,
+        "last": _moment(stretches[-1].end) if stretches else None,
+        "windows": [_window(one) for one in stretches],
     }
 
 
-def _compared(before: Baseline, now: Baseline, shifts: list[Shift]) -> dict[str, dict[str, Any]]:
-    """The distributions on both sides, the most shifted first, for the page."""
+def _window(judged: Judged) -> dict[str, Any]:
+    alarms = [str(alarm) for alarm in judged.alarms]
+    return {"start": _moment(judged.start), "end": _moment(judged.end), "requests": judged.requests, "alarms": alarms}
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _compared(before: Baseline, now: Baseline) -> dict[str, dict[str, Any]]:
+    """The distributions on both sides, by the name of their reading, for the page."""
     pairs = {"score": (before.score, now.score)}
-    for shift in shifts:
-        if shift.of == "feature":
-            pairs[shift.name] = (before.features[shift.name], now.features[shift.name])
+    pairs |= {f"feature {name}": (known, now.features[name]) for name, known in before.features.items()}
     return {name: {"before": one.model_dump(), "now": other.model_dump()} for name, (one, other) in pairs.items()}

@@ -22,8 +22,8 @@ from ray_mlops.contract import Frozen
 from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.platform import files
 
-Scope = Literal["score", "label", "admin"]
-SCOPES: tuple[Scope, ...] = ("score", "label", "admin")
+Scope = Literal["score", "label", "metrics", "admin"]
+SCOPES: tuple[Scope, ...] = ("score", "label", "metrics", "admin")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 TOKEN = re.compile(r"rmk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ray_mlops import algorithms
 from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ModelVersion, Run, Trained
-from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.monitoring.sketches import baseline_of
 from ray_mlops.platform import files
 from ray_mlops.platform.admission import RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
@@ -89,7 +90,8 @@ def _baseline(answering: ImagePredictor, source: ImageSource) -> tuple[Baseline,
         if rows >= _MOST_BASELINE_ROWS:
             break
     assert first is not None
-    return Baseline.of(NAMES, np.concatenate(seen), np.concatenate(sure), decisions=told), first
+    scores = np.concatenate(sure)
+    return baseline_of(NAMES, np.concatenate(seen), scores, decisions=told, actions=answering.classes), first
 
 
 def _lineage(run: Run, features: ImageFeatures, trained: Trained) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from ray_mlops.contract import Evaluation, ImageFeatures, ModelVersion, Trained
 from ray_mlops.errors import GateError
-from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.platform.admission import RegisterConfig
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.stages.images import register
