@@ -74,7 +74,7 @@ class Slice(Frozen):
 class Baseline(Frozen):
     """What the training and validation data looked like: a distribution per feature and of the score, and how many rows
     got each decision (`unselected` is the one that changes nothing for anybody); the values of text columns; scores and
-    decisions by slice, a column and the values it has."""
+    decisions by slice, a column and the values it has; and how important each feature was for the scores."""
 
     features: Mapping[str, Distribution]
     score: Distribution
@@ -82,6 +82,7 @@ class Baseline(Frozen):
     unselected: str = ""
     inputs: Mapping[str, Values] = {}
     slices: Mapping[str, Mapping[str, Slice]] = {}
+    importance: Mapping[str, float] = {}
 
 
 def edges_of(values: np.ndarray) -> tuple[float, ...]:

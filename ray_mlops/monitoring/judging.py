@@ -1,7 +1,7 @@
 """From windows to judgements: every window that is over is judged once, in the order of time."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from ray_mlops.monitoring.sketches import Sketch
 
 FEWEST = 50
 GRACE_S = 30  # after the end of a window, until its replicas have written it
-Further = Callable[[int, int], Sequence[Reading]]
+Further = Callable[[int, int], Iterable[Reading]]
 
 
 class Judging(Frozen):

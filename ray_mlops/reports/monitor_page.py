@@ -24,6 +24,8 @@ def monitor_page(told: Told, compared: Mapping[str, Told]) -> Page:
         sections += [Section(title, _listed(rows)) for title, rows in _by_monitor(others).items()]
         names = [row["name"] for row in ordered if row["name"] in compared]
         sections += [Section("Distributions", [*_drawn({name: compared[name] for name in names})])]
+    if told["quality"]:
+        sections += [Section("Quality by the age of the answers", _quality(told))]
     if told["windows"]:
         sections += [Section("Windows", _windows(told))]
     return Page("Monitoring", f"endpoint {told['endpoint']}, model version {told['version']}", tuple(sections))
@@ -97,6 +99,23 @@ def _listed(rows: Sequence[Told]) -> Sequence[Block]:
     ordered = sorted(rows, key=lambda row: (not row["exceeds"], row["chance"], row["name"]))
     cells = [(row["name"], row["words"], row["chance"], "yes" if row["exceeds"] else "no") for row in ordered]
     return [Rows(("of", "found", "p", "too much"), cells[:LISTED])]
+
+
+def _quality(told: Told) -> Sequence[Block]:
+    tested = told["tested"]
+    names = {
+        "days": "days or older", "answers": "answers", "labelled": "labelled", "positives": "positive",
+        "average_precision": "AP", "best_constant": "best constant", "at_test_prevalence": "AP at the test's prevalence",
+        "precision": "precision of alerts", "recall": "recall of alerts", "precision_at_budget": "precision at budget",
+        "recall_at_budget": "recall at budget", "predicted": "mean probability", "observed": "observed", "ece": "ECE",
+    }  # fmt: skip
+    test = [tested.get(name) if name in ("average_precision", "precision", "recall", "ece") else None for name in names]
+    rows = [["test rows", *test[1:]], *([row[name] for name in names] for row in told["quality"])]
+    words = (
+        "By the labels that have come until now. The younger the answers, the fewer have theirs, and which come first is no "
+        "accident; the average precision at the prevalence of the test rows is the one to compare with the test."
+    )
+    return [Text(words), Rows(list(names.values()), rows)]
 
 
 def _windows(told: Told) -> Sequence[Block]:

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import Field
+
 from ray_mlops.contract import Endpoint, ModelVersion, Run, Verdict
+from ray_mlops.monitoring.answers import DEFINITION, Answers
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.history import History, Judged
 from ray_mlops.monitoring.judging import Judge, Judging
 from ray_mlops.monitoring.sketches import Sketch
 from ray_mlops.platform import files
+from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.store import digest
 from ray_mlops.reports.monitor_page import monitor_page
 from ray_mlops.reports.page import render
@@ -19,7 +23,10 @@ SHOWN = 500  # judged windows in the report, the last ones
 
 
 class MonitorConfig(Judging):
-    """What is judged, and when it is an alarm."""
+    """What is judged, and when it is an alarm. `loss` is the largest loss of average precision that does not matter, by the
+    labels that have come; attributions drift where the NDCG of the features' importance falls below 0.90."""
+
+    loss: float = Field(default=0.1, gt=0)
 
 
 def identity(endpoint: Endpoint) -> str:
@@ -32,7 +39,8 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     as it goes. Writes `monitor.json` and `report.html`."""
     baseline = Baseline.model_validate(files.read_json(files.join(version.uri, "baseline.json")))
     history = History(endpoint.monitoring, version.digest)
-    judge = Judge(config, baseline, history)
+    answers = _answers(config, baseline, history, endpoint, version)
+    judge = Judge(config, baseline, history, answers)
     judge.catch_up(time.time())
     past, present = history.judged(last=SHOWN), judge.at_present()
     latest = present if present and present.readings else past[-1] if past else None
@@ -42,6 +50,8 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     told["readings"] = (
         [reading.model_dump() | {"exceeds": reading.exceeds} for reading in latest.readings] if latest else []
     )
+    told["quality"] = answers.quality(time.time()) if answers else []
+    told["tested"] = dict(answers.tested.metrics) if answers and answers.tested else {}
     told["replay"] = {"windows": len(past), "fired": sum(map(bool, judge.replayed(past)))}
     files.write_json(files.join(run.uri, "monitor.json"), told)
     report = files.join(run.uri, "report.html")
@@ -55,6 +65,18 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
         alarms=alarms,
         report=report,
     )
+
+
+def _answers(
+    config: MonitorConfig, baseline: Baseline, history: History, endpoint: Endpoint, version: ModelVersion
+) -> Answers | None:
+    """What the log of an endpoint for transactions tells; other logs hold no labels."""
+    if not files.exists(files.join(version.uri, DEFINITION)):
+        return None
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    _, waiting = history.waiting()
+    since = min((window.start for window in waiting), default=0)
+    return Answers(bundle, baseline, files.absolute(endpoint.capture), loss=config.loss, since=since)
 
 
 def _told(

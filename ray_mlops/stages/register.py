@@ -20,6 +20,7 @@ from ray_mlops.contract import Algorithm, Decision, Evaluation, Features, ModelV
 from ray_mlops.fraud import predictor, pyfunc
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import Predictor
+from ray_mlops.monitoring import attribution
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.sketches import baseline_of
 from ray_mlops.platform import files, tables
@@ -31,6 +32,7 @@ pc: Any = pyarrow.compute  # its functions are made at import, where no type che
 
 __all__ = ["Gate", "RegisterConfig", "check", "fill", "lineage", "run"]
 _MOST_BASELINE_ROWS = 2_000_000
+EXPLAINED = 1_000  # rows of validation whose scores are explained
 _CODE = ("ray_mlops.stages.features", "ray_mlops.stages.train", "ray_mlops.fraud.predictor")
 
 
@@ -134,7 +136,10 @@ def _baseline(scoring: Predictor, features: Features, slices: Sequence[str]) -> 
         inputs=sent,
         slices={name: list(compress(sent[name], held_out)) for name in slices},
     )
-    return baseline, matrix[held_out][0]
+    explained = matrix[held_out][:: max(1, int(held_out.sum()) // EXPLAINED)]
+    contributions = np.asarray(scoring.model.explain(explained), np.float64)
+    importance = attribution.importance(tuple(names), contributions)
+    return baseline.model_copy(update={"importance": importance}), matrix[held_out][0]
 
 
 def _sent(features: Features, data: Schema, names: list[str], keys: pa.ChunkedArray) -> dict[str, list[Any]]:

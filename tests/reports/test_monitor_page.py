@@ -6,7 +6,7 @@ TOLD = {
     "endpoint": "fraud", "version": "3", "digest": "d", "requests": 500, "degraded": 2, "refused": 1,
     "capture": {"dropped": 7}, "settings": Judging().model_dump(mode="json"), "first": "2024-01-01T00:00:00Z",
     "last": "2024-01-02T00:00:00Z", "windows": [], "status": "ok", "alarms": [], "readings": [],
-    "replay": {"windows": 0, "fired": 0},
+    "replay": {"windows": 0, "fired": 0}, "quality": [], "tested": {},
 }  # fmt: skip
 ALARM = "data drift: feature amount: PSI 0.50; in 2 of 3 windows"
 WINDOW = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-01T00:05:00Z", "requests": 500, "alarms": [ALARM]}

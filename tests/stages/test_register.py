@@ -58,7 +58,9 @@ def test_the_bundle_holds_all_that_an_endpoint_needs(version: ModelVersion) -> N
     assert baseline.score.rows == 2000 and sum(baseline.decisions.values()) == 2000
     assert baseline.features["amount"].rows == 4000
     assert set(baseline.decisions) == {"approve", "review", "block"} and baseline.unselected == "approve"
-    assert set(baseline.inputs["channel"].counts) == {"chip", "online"} and sum(baseline.inputs["channel"].cells) == 4000
+    assert (
+        set(baseline.inputs["channel"].counts) == {"chip", "online"} and sum(baseline.inputs["channel"].cells) == 4000
+    )
     lineage = bundle.json("lineage.json")
     assert lineage["tables"]["history"]["name"] == "small.clean" and lineage["algorithm"]["kind"] == "xgboost"
     assert lineage["environment"]["python"] and lineage["code"]
