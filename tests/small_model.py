@@ -27,6 +27,7 @@ from ray_mlops.contract import (
 )
 from ray_mlops.fraud import predictor
 from ray_mlops.fraud.features import FeatureDefinition, Window
+from ray_mlops.monitoring.sketches import baseline_of
 from ray_mlops.platform import tables
 from ray_mlops.platform.bundle import Bundle
 
@@ -165,7 +166,14 @@ def bundle(root: Path, algorithm: Algorithm | None = None, definition: FeatureDe
     source.mkdir(parents=True, exist_ok=True)
     definition = fit(model, algorithm, table, definition)
     predictor.save(str(source), algorithm, model, definition, calibration=CALIBRATION, thresholds=THRESHOLDS)
-    extras: Mapping[str, Any] = {"example": example(table), "evaluation": {"average_precision": 0.9}}
+    rows = definition.encode(definition.compute(table))
+    decided = ["approve"] * len(rows)
+    known = baseline_of(
+        definition.names, rows, np.linspace(0, 1, len(rows)), decisions=decided, actions=predictor.ACTIONS
+    )
+    extras: Mapping[str, Any] = {
+        "example": example(table), "evaluation": {"average_precision": 0.9}, "baseline": json.loads(known.model_dump_json())
+    }  # fmt: skip
     for name, value in extras.items():
         (source / f"{name}.json").write_text(json.dumps(value))
     return Bundle.write(str(source), str(root / "bundles"))

@@ -234,9 +234,9 @@ class Endpoint(Artifact):
 
 
 class Verdict(Artifact):
-    """What monitoring says of the captured requests against the bundle's baseline."""
+    """What monitoring says of the requests of an endpoint against the bundle's baseline."""
 
-    status: Literal["ok", "drift", "insufficient_data"]
+    status: Literal["ok", "alarm", "insufficient_data"]
     requests: int
     alarms: tuple[str, ...] = ()
     report: str = ""

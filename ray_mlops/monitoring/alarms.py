@@ -35,21 +35,34 @@ class Rule(Frozen):
 
 
 class Alarm(Frozen):
-    """A comparison that has gone too far; `chance` is that of as much in as many windows when nothing has changed."""
+    """A comparison that has gone too far; `chance` is that of as much in as many windows when nothing has changed, unless it
+    is certain."""
 
     key: str
     windows: int
     of: int
     chance: float
     words: str
+    certain: bool = False
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.words}; in {self.windows} of {self.of} windows, by chance {self.chance:.1g}"
+        estimated = f"; in {self.windows} of {self.of} windows, by chance {self.chance:.1g}"
+        return f"{self.key}: {self.words}{'' if self.certain else estimated}"
 
 
 def judge(windows: Sequence[Sequence[Reading]], rule: Rule) -> list[Alarm]:
-    """The alarms after the last of some windows, the least likely by chance first."""
-    recent = [{reading.key: reading for reading in window} for window in windows[-rule.windows :]]
+    """The alarms after the last of some windows, the least likely by chance first; what is certain needs one window."""
+    certain = [
+        Alarm(key=reading.key, windows=1, of=1, chance=0.0, words=reading.words, certain=True)
+        for reading in (windows[-1] if windows else ())
+        if reading.certain and reading.exceeds
+    ]
+    estimated = [[reading for reading in window if not reading.certain] for window in windows[-rule.windows :]]
+    return certain + _estimated(estimated, rule)
+
+
+def _estimated(windows: Sequence[Sequence[Reading]], rule: Rule) -> list[Alarm]:
+    recent = [{reading.key: reading for reading in window} for window in windows]
     keys = sorted({key for window in recent for key in window})
     series = [[window[key] for window in recent if key in window] for key in keys]
     if not series:

@@ -57,11 +57,12 @@ class Stretch(NamedTuple):
 
 
 class History:
-    """The judged windows of one version of an endpoint, and those that wait."""
+    """The judged windows of one version of an endpoint, and those that wait; `told` is the folder of what a webhook took."""
 
     def __init__(self, monitoring: str, digest: str) -> None:
         self._windows = windows.folder_of(monitoring, digest)
         self._judged = files.join(monitoring, digest[:16], "judged")
+        self.told = files.join(monitoring, digest[:16], "told")
 
     def judged(self, last: int | None = None) -> list[Judged]:
         """The judged windows in their order, or the last few."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pydantic import Field
 
 from ray_mlops.contract import Frozen
-from ray_mlops.monitoring import alarms, bias_drift, data_quality, drift, windows
+from ray_mlops.monitoring import alarms, bias_drift, data_quality, drift, operation, windows
 from ray_mlops.monitoring.alarms import Rule
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.drift import Limits
@@ -80,7 +80,9 @@ class Judge:
         capture = windows.captured(stretch.windows)
         captured = Counter(last.captured if last else {})
         captured.update(capture)
-        readings = self._read(sketch, stretch) if sketch.requests >= self._judging.min_requests else []
+        readings = [*operation.compare(capture)]
+        if sketch.requests >= self._judging.min_requests:
+            readings += self._read(sketch, stretch)
         said = [*(one.readings for one in earlier), readings]
         return Judged(
             number=last.number + 1 if last else 1,

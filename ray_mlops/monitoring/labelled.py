@@ -61,8 +61,8 @@ def read(folder: str, digest: str, *, unselected: str) -> Labelled:
             told["decision"] != unselected,
         )
         answers.setdefault(told["id"], row)
-    columns = np.array(list(answers.values()), float).reshape(-1, 6).T
-    return Labelled(*columns[:5], columns[5] > 0)
+    answered, arrived, label, score, probability, selected = np.array(list(answers.values()), float).reshape(-1, 6).T
+    return Labelled(answered, arrived, label, score, probability, selected > 0)
 
 
 def explained(folder: str, digest: str, names: Sequence[str], since: float) -> tuple[np.ndarray, np.ndarray]:

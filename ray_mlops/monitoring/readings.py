@@ -27,6 +27,11 @@ class Reading(Frozen):
         return f"{self.monitor}: {self.name}"
 
     @property
+    def certain(self) -> bool:
+        """Whether it was counted, and not estimated from a sample."""
+        return self.monitor == "operation"
+
+    @property
     def exceeds(self) -> bool:
         """Whether the effect is too large."""
         return self.effect > self.limit

@@ -15,6 +15,7 @@ from ray_mlops.errors import StorageError
 from ray_mlops.monitoring import windows
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.history import History
+from ray_mlops.monitoring.notes import NoteFile, notes_of
 from ray_mlops.monitoring.sketches import Sketch
 from ray_mlops.monitoring.windows import Window
 from ray_mlops.platform.bundle import Bundle
@@ -52,6 +53,7 @@ class Watcher:
         self._folder, self._replica, self._capture = folder, replica, capture
         self._watching = watching or Watching()
         self._watches: dict[str, Watch] = {}
+        self._note, self._noted = NoteFile(notes_of(folder), replica), ""
         self._closing, self._wake, self._flushing = threading.Event(), threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="monitoring windows", daemon=True)
         self._thread.start()
@@ -81,6 +83,9 @@ class Watcher:
         with self._flushing:
             for watch in list(self._watches.values()):
                 watch.flush()
+            if self.failing or self._noted:
+                self._note.write(self.failing, self._capture().get("dropped", 0))
+            self._noted = self.failing
 
     def refused(self) -> None:
         """Count a request that was refused for what it brought, before any version was asked."""
@@ -104,6 +109,7 @@ class Watcher:
         self._closing.set()
         self._wake.set()
         self._thread.join(30)
+        self._note.close()
 
     def _run(self) -> None:
         while not self._closing.is_set():

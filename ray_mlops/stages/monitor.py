@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from ray_mlops.contract import Endpoint, ModelVersion, Run, Verdict
+from ray_mlops.monitoring import notes, operation, sinks
 from ray_mlops.monitoring.answers import DEFINITION, Answers
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.history import History, Judged
@@ -24,9 +25,11 @@ SHOWN = 500  # judged windows in the report, the last ones
 
 class MonitorConfig(Judging):
     """What is judged, and when it is an alarm. `loss` is the largest loss of average precision that does not matter, by the
-    labels that have come; attributions drift where the NDCG of the features' importance falls below 0.90."""
+    labels that have come; attributions drift where the NDCG of the features' importance falls below 0.90. Alarms are also
+    sent to the URL of a `webhook`."""
 
     loss: float = Field(default=0.1, gt=0)
+    webhook: str = ""
 
 
 def identity(endpoint: Endpoint) -> str:
@@ -41,22 +44,28 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     history = History(endpoint.monitoring, version.digest)
     answers = _answers(config, baseline, history, endpoint, version)
     judge = Judge(config, baseline, history, answers)
-    judge.catch_up(time.time())
+    made, now = judge.catch_up(time.time()), time.time()
     past, present = history.judged(last=SHOWN), judge.at_present()
-    latest = present if present and present.readings else past[-1] if past else None
-    alarms = tuple(str(alarm) for alarm in latest.alarms) if latest else ()
-    status = "insufficient_data" if latest is None else "drift" if alarms else "ok"
+    _tell(config, history, past, made, about={"endpoint": endpoint.name, **_pinned(version)})
+    latest = (
+        present
+        if present and (present.requests >= config.min_requests or present.alarms)
+        else next(reversed(past), None)
+    )
+    found = [*operation.unwritten(notes.failing(endpoint.monitoring, now)), *(latest.alarms if latest else ())]
+    alarms = tuple(map(str, found))
+    status = "alarm" if alarms else "insufficient_data" if latest is None else "ok"
     told = _told(config, past, present, endpoint, version) | {"status": status, "alarms": list(alarms)}
     told["readings"] = (
         [reading.model_dump() | {"exceeds": reading.exceeds} for reading in latest.readings] if latest else []
     )
-    told["quality"] = answers.quality(time.time()) if answers else []
+    told["quality"] = answers.quality(now) if answers else []
     told["tested"] = dict(answers.tested.metrics) if answers and answers.tested else {}
     told["replay"] = {"windows": len(past), "fired": sum(map(bool, judge.replayed(past)))}
     files.write_json(files.join(run.uri, "monitor.json"), told)
     report = files.join(run.uri, "report.html")
-    now = Sketch(baseline, counts=latest.counts).to_baseline() if latest else baseline
-    files.write_text(report, render(monitor_page(told, _compared(baseline, now))))
+    live = Sketch(baseline, counts=latest.counts).to_baseline() if latest else baseline
+    files.write_text(report, render(monitor_page(told, _compared(baseline, live))))
     return Verdict(
         uri=run.uri,
         fingerprint=run.fingerprint,
@@ -65,6 +74,22 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
         alarms=alarms,
         report=report,
     )
+
+
+def _tell(
+    config: MonitorConfig, history: History, past: Sequence[Judged], made: Sequence[Judged], *, about: dict[str, str]
+) -> None:
+    """Alarms that were raised or have ended: to the log once, to the webhook until it takes them."""
+    events, fresh = sinks.events(past, about), {one.number for one in made}
+    for event in events:
+        if event["window"]["number"] in fresh:
+            sinks.log(event)
+    if config.webhook:
+        sinks.Webhook(config.webhook, history.told).tell(events, time.time())
+
+
+def _pinned(version: ModelVersion) -> dict[str, str]:
+    return {"version": version.version, "digest": version.digest}
 
 
 def _answers(
@@ -87,8 +112,7 @@ def _told(
     stretches = [*past, *([present] if present else [])]
     return {
         "endpoint": endpoint.name,
-        "version": version.version,
-        "digest": version.digest,
+        **_pinned(version),
         "requests": requests,
         "degraded": degraded,
         "refused": refused,

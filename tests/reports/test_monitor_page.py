@@ -30,7 +30,7 @@ def test_quiet_traffic_is_told():
 
 
 def test_an_alarm_is_told_with_both_distributions():
-    told = TOLD | {"status": "drift", "alarms": [ALARM], "readings": [READING, QUALITY], "windows": [WINDOW]}
+    told = TOLD | {"status": "alarm", "alarms": [ALARM], "readings": [READING, QUALITY], "windows": [WINDOW]}
     told |= {"replay": {"windows": 200, "fired": 3}}
     html = render(monitor_page(told, {"feature amount": {"before": SIDE, "now": SIDE | {"counts": [0, 1, 2, 30]}}}))
     for text in (ALARM, "7.0% of 500", "fired in 3 of the last 200 windows", "Data quality"):

@@ -57,7 +57,7 @@ def test_the_same_traffic_is_no_drift(run, endpoint, version):
 def test_shifted_traffic_is_drift_and_says_of_what(run, endpoint, version):
     leave(endpoint.monitoring, window(KNOWN, this_minute(), 600, scale=4.0))
     verdict, _ = judged(run, endpoint, version)
-    assert verdict.status == "drift" and all("amount" in alarm for alarm in verdict.alarms)
+    assert verdict.status == "alarm" and all("amount" in alarm for alarm in verdict.alarms)
 
 
 def test_few_requests_are_no_verdict(run, endpoint, version):
