@@ -171,8 +171,10 @@ def bundle(root: Path, algorithm: Algorithm | None = None, definition: FeatureDe
     known = baseline_of(
         definition.names, rows, np.linspace(0, 1, len(rows)), decisions=decided, actions=predictor.ACTIONS
     )
+    counts = {"positives": {"test": int(sum(table["is_fraud"].to_pylist()))}, "rows": {"test": table.num_rows}}
     extras: Mapping[str, Any] = {
-        "example": example(table), "evaluation": {"average_precision": 0.9}, "baseline": json.loads(known.model_dump_json())
+        "example": example(table),
+        "lineage": counts, "evaluation": {"average_precision": 0.9}, "baseline": json.loads(known.model_dump_json())
     }  # fmt: skip
     for name, value in extras.items():
         (source / f"{name}.json").write_text(json.dumps(value))
