@@ -15,9 +15,9 @@ from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.deadline import Turn
 from ray_mlops.serving.edge import refused
 from ray_mlops.serving.watching import Watch
-from ray_mlops.vision.decoding import Undecodable
+from ray_mlops.vision.decoding import Undecodable, probe
 from ray_mlops.vision.predictor import ImagePredictor
-from ray_mlops.vision.signals import NAMES, signals
+from ray_mlops.vision.signals import SEEN, shapes, signals
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,16 @@ class Answerer:
     def _log(
         self, pixels: np.ndarray, answers: Sequence[Mapping[str, Any]], files: Sequence[bytes], request_id: str
     ) -> None:
-        same, found = self._same(request_id), signals(pixels)
+        headers = map(probe, files)
+        sizes = np.array([(header.width, header.height) for header in headers])
+        same, found = self._same(request_id), np.concatenate([signals(pixels), shapes(sizes)], axis=1)
         if self._watch:
             scores, decisions = ([answer[name] for answer in answers] for name in ("probability", "class"))
             self._watch.seen(found, scores, decisions)
         self.capture.write(
             {
                 **same,
-                "features": dict(zip(NAMES, seen.tolist(), strict=True)),
+                "features": dict(zip(SEEN, seen.tolist(), strict=True)),
                 "score": answer["probability"],
                 "decision": answer["class"],
                 "bytes": len(file),

@@ -22,7 +22,7 @@ from ray_mlops.serving.rollouts.beside import Setting
 from ray_mlops.serving.rollouts.images import Answerers
 from ray_mlops.serving.rollouts.switch import Switch
 from ray_mlops.vision.predictor import ImagePredictor
-from ray_mlops.vision.signals import NAMES
+from ray_mlops.vision.signals import SEEN
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -53,7 +53,7 @@ class ImageReplica:
         self._watcher = watcher = watcher_of(self._settings, self._id, capture)
         if watcher:
             self._open.callback(watcher.close)
-        watch = watcher.watch(self._bundle, NAMES) if watcher else None
+        watch = watcher.watch(self._bundle, SEEN) if watcher else None
         pinned = Pinned(self._settings.version, self._settings.digest, watch)
         limits = self._settings.limits
         shares = prior(self._bundle) if limits.degraded == "prior" else None

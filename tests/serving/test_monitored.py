@@ -141,7 +141,7 @@ def test_pictures_are_counted_and_dark_ones_are_an_alarm(tmp_path: Path) -> None
     known = Baseline.model_validate(found.json("baseline.json"))
     assert set(known.decisions) == {str(digit) for digit in range(10)}
     given = {**settings(tmp_path, found), "limits": ImageLimits().model_dump(mode="json")}
-    picture = encoded((np.random.default_rng(0).random((8, 8)) * 60).astype(np.uint8))
+    picture = encoded((np.random.default_rng(0).random((8, 24)) * 60).astype(np.uint8))
     with ExitStack() as stack:
         small = monitored(tmp_path, found, [ImageReplica(given)], stack)
         for _ in range(10):
@@ -149,4 +149,6 @@ def test_pictures_are_counted_and_dark_ones_are_an_alarm(tmp_path: Path) -> None
             assert httpx.post(f"{small.urls[0]}/predict", files=files, timeout=60).status_code == 200
         small.wait(250)
         told = small.told()
-    assert told["status"] == "alarm" and any("brightness" in alarm for alarm in told["alarms"])
+    assert told["status"] == "alarm" and all(
+        any(name in alarm for alarm in told["alarms"]) for name in ("brightness", "aspect")
+    )

@@ -13,7 +13,7 @@ from ray_mlops.serving.rollouts.beside import Beside, comparison
 from ray_mlops.serving.rollouts.switch import Setting, Stopwatch, Switch, Underway
 from ray_mlops.serving.watching import Watcher
 from ray_mlops.vision.predictor import ImagePredictor
-from ray_mlops.vision.signals import NAMES
+from ray_mlops.vision.signals import SEEN
 
 MOST_WAITING = 32  # pictures are larger than rows
 
@@ -30,7 +30,7 @@ class Answerers:
         fitting.check(self._bundle, bundle)
         predictor = ImagePredictor.load(bundle)
         predictor.probabilities(np.zeros((1, *predictor.transform.shape), np.uint8))
-        watch = self._watcher.watch(bundle, NAMES) if self._watcher else None
+        watch = self._watcher.watch(bundle, SEEN) if self._watcher else None
         return self._champion.beside(predictor, Pinned(setting.version, setting.digest, watch))
 
     def beside(self, setting: Setting) -> Beside:
