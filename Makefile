@@ -42,11 +42,18 @@ lint:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-# A real Redis and a real browser for the tests, from Debian, when they are not there yet.
-system:
+# A real Redis, a real browser and a real Prometheus for the tests, from Debian, when they are not there yet. Prometheus would
+# start a service where it is installed, so only its program is taken.
+system: .venv/bin/prometheus
 	@command -v redis-server >/dev/null && command -v chromium >/dev/null || \
 	  (SUDO=$$(test $$(id -u) = 0 || echo sudo); $$SUDO apt-get update -qq && \
 	   DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends redis-server chromium fonts-dejavu-core >/dev/null)
+
+.venv/bin/prometheus:
+	@command -v prometheus >/dev/null || (folder=$$(mktemp -d) && cd $$folder && \
+	  (SUDO=$$(test $$(id -u) = 0 || echo sudo); $$SUDO apt-get update -qq) && apt-get download -qq prometheus && \
+	  dpkg -x prometheus_*.deb . && cp usr/bin/prometheus $(CURDIR)/.venv/bin/ && rm -r $$folder) || \
+	  echo 'no Prometheus: its tests are skipped'
 
 clean:
 	rm -rf .venv build *.egg-info

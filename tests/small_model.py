@@ -27,6 +27,7 @@ from ray_mlops.contract import (
 )
 from ray_mlops.fraud import predictor
 from ray_mlops.fraud.features import FeatureDefinition, Window
+from ray_mlops.monitoring.sketches import baseline_of
 from ray_mlops.platform import tables
 from ray_mlops.platform.bundle import Bundle
 
@@ -144,7 +145,12 @@ def _features(run: Run, history: Table, definition: FeatureDefinition, table: pa
     half = table.num_rows // 2
     split = pa.array(["train"] * half + ["validation"] * (table.num_rows - half))
     columns = dict(zip(definition.names, definition.encode(definition.compute(table)).T, strict=True))
-    made = tables.write_arrow(pa.table({**columns, "split": split}), "small.features", run, data=TRANSACTIONS)
+    made = tables.write_arrow(
+        pa.table({"transaction_id": table["transaction_id"], **columns, "split": split}),
+        "small.features",
+        run,
+        data=TRANSACTIONS,
+    )
     whole = Interval(start=START, end=START + timedelta(days=DAYS))
     counts = {"train": half, "validation": table.num_rows - half}
     return Features(
@@ -160,7 +166,16 @@ def bundle(root: Path, algorithm: Algorithm | None = None, definition: FeatureDe
     source.mkdir(parents=True, exist_ok=True)
     definition = fit(model, algorithm, table, definition)
     predictor.save(str(source), algorithm, model, definition, calibration=CALIBRATION, thresholds=THRESHOLDS)
-    extras: Mapping[str, Any] = {"example": example(table), "evaluation": {"average_precision": 0.9}}
+    rows = definition.encode(definition.compute(table))
+    decided = ["approve"] * len(rows)
+    known = baseline_of(
+        definition.names, rows, np.linspace(0, 1, len(rows)), decisions=decided, actions=predictor.ACTIONS
+    )
+    counts = {"positives": {"test": int(sum(table["is_fraud"].to_pylist()))}, "rows": {"test": table.num_rows}}
+    extras: Mapping[str, Any] = {
+        "example": example(table),
+        "lineage": counts, "evaluation": {"average_precision": 0.9}, "baseline": json.loads(known.model_dump_json())
+    }  # fmt: skip
     for name, value in extras.items():
         (source / f"{name}.json").write_text(json.dumps(value))
     return Bundle.write(str(source), str(root / "bundles"))

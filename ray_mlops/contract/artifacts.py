@@ -196,10 +196,12 @@ class Trained(Artifact):
 
 class Evaluation(Artifact):
     """How good the model is on the test rows. `metrics` are flat figures for gates; `details` is the full JSON with
-    intervals and slices; `calibration` and `thresholds` were chosen on validation and travel in the bundle."""
+    intervals and slices; `calibration` and `thresholds` were chosen on validation and travel in the bundle. `slices` are the
+    columns by whose values it was cut, which monitoring goes on with."""
 
     metrics: Mapping[str, float]
     details: str
+    slices: tuple[str, ...] = ()
     calibration: Mapping[str, tuple[float, ...]]
     thresholds: Mapping[str, float] = {}
     report: str
@@ -215,7 +217,8 @@ class ModelVersion(Artifact):
 
 
 class Endpoint(Artifact):
-    """A live endpoint: `url` takes `POST /<route>`; the replicas pin `digest`; `capture` is the folder of its log.
+    """A live endpoint: `url` takes `POST /<route>`; the replicas pin `digest`; `capture` is the folder of its log,
+    `monitoring` the one below the run root where its replicas count what they are asked.
 
     `parity_rows` is how many rows had the same features online and in batch before it was deployed; 0: not compared.
     """
@@ -225,14 +228,15 @@ class Endpoint(Artifact):
     version: str
     digest: str
     capture: str
+    monitoring: str = ""
     route: Literal["score", "predict"] = "score"
     parity_rows: int = 0
 
 
 class Verdict(Artifact):
-    """What monitoring says of the captured requests against the bundle's baseline."""
+    """What monitoring says of the requests of an endpoint against the bundle's baseline."""
 
-    status: Literal["ok", "drift", "insufficient_data"]
+    status: Literal["ok", "alarm", "insufficient_data"]
     requests: int
     alarms: tuple[str, ...] = ()
     report: str = ""

@@ -1,60 +1,74 @@
-"""Has a distribution moved? An effect size, and what chance alone would give at this sample size.
+"""Has a distribution moved? Effect sizes, and what chance alone would give at this sample size.
 
 The population stability index (PSI) of two samples of the *same* distribution is not 0: with B bins and n and m rows it
-is `(B - 1) (1/n + 1/m)` on average, and `PSI / (1/n + 1/m)` follows a chi-squared law with B - 1 degrees of freedom. An
-alarm therefore asks for both: an effect above `limit` on top of that average, and a value that chance alone would reach
-with probability below `false_alarms / comparisons`. Below `MIN_ROWS` rows no statement is made. Requests are taken as
-independent; traffic from few entities varies more than that.
+is `(B - 1) (1/n + 1/m)` on average, and `PSI / (1/n + 1/m)` follows a chi-squared law with B - 1 degrees of freedom. The
+effect is what lies above that average. Requests are taken as independent; traffic from few entities varies more than that.
+
+Beside it stand, from the same bins: the largest difference of the cumulative shares (KS), the Jensen-Shannon distance (0 to 1,
+base 2) and the Wasserstein distance in units of the range between the smallest value and the 99th percentile of training.
 """
 
-from collections.abc import Mapping
-from typing import Literal
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from pydantic import Field
 
 from ray_mlops.contract import Frozen
-from ray_mlops.monitoring.sketches import Baseline, Distribution
-
-MIN_ROWS = 50
-
-
-class Rule(Frozen):
-    """When to raise an alarm: a PSI effect above `limit`, and at most `false_alarms` alarms a comparison of a whole
-    baseline when nothing has changed."""
-
-    limit: float = 0.2
-    false_alarms: float = 0.01
+from ray_mlops.monitoring import chance
+from ray_mlops.monitoring.baseline import Baseline, Distribution
+from ray_mlops.monitoring.readings import Reading
 
 
-class Shift(Frozen):
-    """One comparison. `expected` is what chance gives on average, `threshold` what `psi` must exceed for an alarm."""
+class Limits(Frozen):
+    """How large an effect is too large: any of these. KS and JS are never above 1."""
 
-    name: str
-    of: Literal["score", "feature", "decision"]
-    rows: int
-    psi: float
-    expected: float
-    threshold: float
-    alarm: bool
-    ks: float = 0.0
-    outside_share: float = 0.0
-    missing_share: float = 0.0
-    missing_share_before: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.of} {self.name}: PSI {self.psi:.2f} is above {self.threshold:.2f}"
+    psi: float = Field(default=0.2, gt=0)
+    ks: float = Field(default=1.0, gt=0)
+    js: float = Field(default=1.0, gt=0)
+    wasserstein: float = Field(default=1.0, gt=0)
 
 
-def compare(before: Baseline, now: Baseline, rule: Rule) -> list[Shift]:
-    """Score, decisions and features of live traffic against the baseline, the furthest over its threshold first."""
-    comparisons = len(before.features) + 1 + bool(before.decisions)
-    chance = rule.false_alarms / comparisons
-    shifts = [_distributions("score", "score", (before.score, now.score), rule, chance)]
+def compare(before: Baseline, now: Baseline, limits: Limits) -> Iterator[Reading]:
+    """Score, decisions, features and text columns of live traffic against the baseline."""
+    yield _distributions("score", before.score, now.score, limits)
     if before.decisions:
-        shifts.append(_decisions(before.decisions, now.decisions, rule, chance))
+        names = sorted({*before.decisions, *now.decisions})
+        cells = [[part.get(name, 0) for name in names] for part in (before.decisions, now.decisions)]
+        yield reading("decisions", cells[0], cells[1], limits)
     for name, known in before.features.items():
-        shifts.append(_distributions(name, "feature", (known, now.features[name]), rule, chance))
-    return sorted(shifts, key=lambda shift: (shift.threshold - shift.psi, shift.name))
+        yield _distributions(f"feature {name}", known, now.features[name], limits)
+    for name, values in before.inputs.items():
+        yield reading(f"column {name}", values.cells, now.inputs[name].cells, limits)
+
+
+def reading(
+    name: str, before: Sequence[int], now: Sequence[int], limits: Limits, more: Mapping[str, float] | None = None
+) -> Reading:
+    """The comparison of two vectors of counts over the same cells; `more` are the measures of ordered ones."""
+    counts = np.array(before, float), np.array(now, float)
+    rows = int(counts[0].sum()), int(counts[1].sum())
+    found = psi(*counts)
+    scale = 1 / rows[0] + 1 / rows[1] if all(rows) else math.inf
+    degrees = int(((counts[0] + counts[1]) > 0).sum()) - 1
+    expected = degrees * scale if all(rows) else 0.0
+    measures = {"psi": found, "expected": expected, "js": jensen_shannon(*counts), **(more or {})}
+    # Each measure as a share of its limit: what is furthest over its own decides.
+    effects = {"psi": found - expected, "js": measures["js"], "ks": measures.get("ks", 0.0)}
+    effects["wasserstein"] = measures.get("wasserstein", 0.0)
+    worst = max(effects, key=lambda one: effects[one] / getattr(limits, one))
+    limit = getattr(limits, worst)
+    return Reading(
+        monitor="data drift",
+        name=name,
+        rows=rows[1],
+        effect=effects[worst],
+        limit=limit,
+        chance=chance.chi_squared(found / scale, degrees) if all(rows) else 1.0,
+        words=f"{worst.upper() if worst != 'wasserstein' else worst} {measures[worst]:.2f}, limit {limit:g}"
+        + (f" above the {expected:.2f} of chance" if worst == "psi" else ""),
+        measures=measures,
+    )
 
 
 def psi(before: np.ndarray, now: np.ndarray) -> float:
@@ -73,55 +87,40 @@ def psi(before: np.ndarray, now: np.ndarray) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def chance_level(bins: int, rows: tuple[int, int], probability: float) -> tuple[float, float]:
-    """The PSI that chance gives on average, and the one it exceeds with `probability`, when nothing has changed."""
-    from scipy.special import chdtri  # the chi-squared quantile; `scipy.stats` takes a second to import
-
-    if bins < 2 or not all(rows):
-        return 0.0, 0.0
-    scale = 1 / rows[0] + 1 / rows[1]
-    return (bins - 1) * scale, float(chdtri(bins - 1, probability)) * scale
-
-
 def kolmogorov_smirnov(before: np.ndarray, now: np.ndarray) -> float:
     """The largest difference of the two cumulative shares over the same ordered bins."""
     if not before.sum() or not now.sum():
         return 0.0
-    return float(np.abs(np.cumsum(before) / before.sum() - np.cumsum(now) / now.sum()).max())
+    return float(np.abs(_gap(before, now)).max())
 
 
-def _distributions(
-    name: str, of: Literal["score", "feature"], pair: tuple[Distribution, Distribution], rule: Rule, chance: float
-) -> Shift:
-    before, now = pair
-    shift = _shift(name, of, (np.array(before.cells, float), np.array(now.cells, float)), rule, chance)
-    return shift.model_copy(
-        update={
-            "ks": kolmogorov_smirnov(np.array(before.counts), np.array(now.counts)),
-            "outside_share": now.outside_share,
-            "missing_share": now.missing_share,
-            "missing_share_before": before.missing_share,
-        }
-    )
+def jensen_shannon(before: np.ndarray, now: np.ndarray) -> float:
+    """The Jensen-Shannon distance of two vectors of counts, 0 to 1 (base 2)."""
+    if not before.sum() or not now.sum():
+        return 0.0
+    p, q = before / before.sum(), now / now.sum()
+    middle = (p + q) / 2
+    divergence = sum(float((part[part > 0] * np.log2(part[part > 0] / middle[part > 0])).sum()) for part in (p, q)) / 2
+    return math.sqrt(max(divergence, 0.0))
 
 
-def _decisions(before: Mapping[str, int], now: Mapping[str, int], rule: Rule, chance: float) -> Shift:
-    names = sorted({*before, *now})
-    counts = tuple(np.array([part.get(name, 0) for name in names], float) for part in (before, now))
-    return _shift("decisions", "decision", (counts[0], counts[1]), rule, chance)
+def wasserstein(edges: Sequence[float], before: np.ndarray, now: np.ndarray) -> float:
+    """How far the rows have moved on average, in units of the range of training; what is outside it counts as at its ends."""
+    if not before.sum() or not now.sum() or len(edges) < 2:
+        return 0.0
+    gap = _gap(before, now)[: len(edges)]  # at each edge; between two of them it is a straight line
+    left, right = np.abs(gap[:-1]), np.abs(gap[1:])
+    crossing = (left**2 + right**2) / np.maximum(2 * (left + right), 1e-300)
+    moved = float((np.where(gap[:-1] * gap[1:] < 0, crossing, (left + right) / 2) * np.diff(edges)).sum())
+    spread = edges[-2] - edges[0]
+    return moved / spread if spread > 0 else 0.0
 
 
-def _shift(
-    name: str,
-    of: Literal["score", "feature", "decision"],
-    counts: tuple[np.ndarray, np.ndarray],
-    rule: Rule,
-    chance: float,
-) -> Shift:
-    before, now = counts
-    rows = int(before.sum()), int(now.sum())
-    found = psi(before, now)
-    expected, rare = chance_level(int(((before + now) > 0).sum()), rows, chance)
-    threshold = max(rule.limit + expected, rare)
-    alarm = min(rows) >= MIN_ROWS and found > threshold
-    return Shift(name=name, of=of, rows=rows[1], psi=found, expected=expected, threshold=threshold, alarm=alarm)
+def _gap(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    return np.cumsum(now) / now.sum() - np.cumsum(before) / before.sum()
+
+
+def _distributions(name: str, before: Distribution, now: Distribution, limits: Limits) -> Reading:
+    counts = np.array(before.counts, float), np.array(now.counts, float)
+    ordered = {"ks": kolmogorov_smirnov(*counts), "wasserstein": wasserstein(before.edges, *counts)}
+    return reading(name, before.cells, now.cells, limits, ordered)

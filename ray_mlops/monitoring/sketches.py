@@ -1,162 +1,224 @@
-"""Fixed-edge histograms of features, scores and decisions: made at training time, updated live, merged at will.
+"""Counts of what a model is asked and answers: one vector of whole numbers, some microseconds a request.
 
-A `Baseline` travels in the bundle. A `Sketch` counts live values on the edges of that baseline: a few tenths of a
-microsecond a value, lossless to merge across replicas and time, and comparable with the baseline without its data.
+Where each number lies is decided by the baseline in the bundle. So sketches of replicas and of windows of time merge by
+addition, in any order and without loss, and compare with the baseline without its data.
 """
 
 import math
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
-from ray_mlops.contract import Frozen
 from ray_mlops.errors import DataError
+from ray_mlops.monitoring.baseline import OTHER, Baseline, Distribution, Slice, Values, edges_of, frequent
 
-SHARES = (*(step / 10 for step in range(1, 10)), 0.95, 0.99)  # deciles, and the tail where fraud hides
-FEW = 20  # a column of at most this many distinct values gets a bin for each
-
-
-class Distribution(Frozen):
-    """Counts over fixed edges. `counts[i]` are the values in `[edges[i - 1], edges[i])`, hence one more than edges: the
-    first lies below all that was seen at training time, the last above. `missing` are nulls and NaN."""
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    missing: int = 0
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> "Distribution":
-        """The distribution of a training column `(rows,)`, on edges chosen from it."""
-        histogram = Histogram(_edges(_float32(values)))
-        histogram.add(values)
-        return histogram.distribution()
-
-    @property
-    def cells(self) -> tuple[int, ...]:
-        """All counts, the missing values last."""
-        return (*self.counts, self.missing)
-
-    @property
-    def rows(self) -> int:
-        return sum(self.cells)
-
-    @property
-    def outside_share(self) -> float:
-        """The share of rows below or above all that was seen at training time."""
-        return (self.counts[0] + self.counts[-1]) / max(self.rows, 1)
-
-    @property
-    def missing_share(self) -> float:
-        return self.missing / max(self.rows, 1)
+Key = tuple[str, str]
+REQUESTS, DEGRADED, REFUSED = ("requests", ""), ("degraded", ""), ("refused", "")
+SCORE, DECISIONS = ("score", ""), ("decisions", "")
 
 
-class Baseline(Frozen):
-    """What the training and validation data looked like: a distribution per feature and of the score, and how many rows
-    got each decision. Its JSON is `baseline.json` of the bundle."""
+class Layout:
+    """Where the counts of a baseline lie in a vector: the span of each kind of count and name."""
 
-    features: Mapping[str, Distribution]
-    score: Distribution
-    decisions: Mapping[str, int] = {}
+    def __init__(self, baseline: Baseline) -> None:
+        self.features = sorted(baseline.features)
+        self.decisions = sorted(set(baseline.decisions) - {OTHER})
+        self.inputs = {name: sorted(baseline.inputs[name].counts) for name in sorted(baseline.inputs)}
+        self.slices = {name: sorted(baseline.slices[name]) for name in sorted(baseline.slices)}
+        self.edges = [baseline.features[name].edges for name in self.features]
+        self.score = baseline.score.edges
+        scores, decisions = len(self.score) + 2, len(self.decisions) + 1
+        sizes: dict[Key, int] = {REQUESTS: 1, DEGRADED: 1, REFUSED: 1}
+        sizes |= {("feature", name): len(edges) + 2 for name, edges in zip(self.features, self.edges, strict=True)}
+        sizes |= {SCORE: scores, DECISIONS: decisions}
+        sizes |= {("input", name): len(values) + 2 for name, values in self.inputs.items()}
+        # The values of a slice that training did not have are counted together, as its last.
+        sizes |= {("slice", name): (len(values) + 1) * (scores + decisions) for name, values in self.slices.items()}
+        ends = list(accumulate(sizes.values()))
+        self.size = ends[-1]
+        self.spans = {key: slice(end - size, end) for (key, size), end in zip(sizes.items(), ends, strict=True)}
 
-    @classmethod
-    def of(
-        cls, names: Sequence[str], X: np.ndarray, scores: np.ndarray, *, decisions: Iterable[str] = ()
-    ) -> "Baseline":
-        """From features `(rows, len(names))`, and from scores and decisions of rows the model was not fitted on."""
-        if X.ndim != 2 or X.shape[1] != len(names):
-            raise DataError(f"a baseline of {len(names)} features needs a matrix of as many columns, not {X.shape}")
-        features = {name: Distribution.of(X[:, index]) for index, name in enumerate(names)}
-        return cls(features=features, score=Distribution.of(scores), decisions=dict(sorted(Counter(decisions).items())))
-
-
-class Histogram:
-    """A live count on fixed edges. Values are float32, as the model reads them, so that equal ones meet in one bin."""
-
-    def __init__(self, edges: Sequence[float]) -> None:
-        self.edges = tuple(edges)
-        self.counts = [0] * (len(self.edges) + 1)
-        self.missing = 0
-
-    def update(self, value: float | None) -> None:
-        """Count one value; None and NaN are missing."""
-        if value is None or math.isnan(value):
-            self.missing += 1
-        else:
-            self.counts[bisect_right(self.edges, value)] += 1
-
-    def add(self, values: np.ndarray) -> None:
-        """Count many values `(rows,)` at once; they are rounded to float32."""
-        values = _float32(values)
-        present = values[~np.isnan(values)]
-        found = np.bincount(np.searchsorted(self.edges, present, side="right"), minlength=len(self.counts))
-        self.counts = [count + more for count, more in zip(self.counts, found.tolist(), strict=True)]
-        self.missing += len(values) - len(present)
-
-    def merge(self, other: "Histogram") -> None:
-        """Add the counts of another histogram on the same edges; DataError when they differ."""
-        if other.edges != self.edges:
-            raise DataError("two histograms merge only on the same edges: these come from different model versions")
-        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
-        self.missing += other.missing
-
-    def distribution(self) -> Distribution:
-        return Distribution(edges=self.edges, counts=tuple(self.counts), missing=self.missing)
+    def start(self, key: Key) -> int:
+        """Where the counts of a key begin."""
+        return self.spans[key].start
 
 
 class Sketch:
-    """What a replica has seen, on the edges of its bundle's baseline."""
+    """What has been seen, on the edges of a baseline. `counts` is the vector, int64; `names` the features in the order of
+    the rows that are added (default: as in the baseline, sorted)."""
 
-    def __init__(self, baseline: Baseline) -> None:
-        self.requests = 0
-        self.features = {name: Histogram(known.edges) for name, known in baseline.features.items()}
-        self.score = Histogram(baseline.score.edges)
-        self.decisions: dict[str, int] = {}
+    def __init__(self, baseline: Baseline, names: Sequence[str] = (), counts: Iterable[int] | None = None) -> None:
+        from ray_mlops.monitoring.counting import count  # numba, which only those who count need
 
-    def update(self, features: Mapping[str, float | None], score: float, decision: str) -> None:
-        """Count one scored request; a feature that it does not carry is missing."""
-        self.requests += 1
-        for name, histogram in self.features.items():
-            histogram.update(features.get(name))
-        self.score.update(score)
-        self.decisions[decision] = self.decisions.get(decision, 0) + 1
+        self._count, self.baseline, self.layout = count, baseline, Layout(baseline)
+        layout = self.layout
+        self.counts = np.zeros(layout.size, np.int64) if counts is None else np.array(counts, np.int64)
+        if self.counts.shape != (layout.size,):
+            raise DataError(f"a sketch of this baseline has {layout.size} counts, not {len(self.counts)}")
+        order = list(names) or layout.features
+        if missing := sorted(set(layout.features) - set(order)):
+            raise DataError(f"the baseline has features that the model does not: {', '.join(missing)}")
+        self._columns = np.array([order.index(name) for name in layout.features], np.int64)
+        self._edges = np.array([edge for edges in layout.edges for edge in edges], np.float64)
+        self._starts = np.cumsum([0, *(len(edges) for edges in layout.edges)]).astype(np.int64)
+        self._cells = np.array([layout.start(("feature", name)) for name in layout.features], np.int64)
+        self._decided = {name: place for place, name in enumerate(layout.decisions)}
+        self._known = [
+            (name, layout.start(("input", name)), {value: place for place, value in enumerate(values)})
+            for name, values in layout.inputs.items()
+        ]
+        self._sliced = [
+            (name, layout.start(("slice", name)), {value: place for place, value in enumerate(values)})
+            for name, values in layout.slices.items()
+        ]
 
-    def add(self, features: np.ndarray, scores: np.ndarray, decisions: Iterable[str]) -> None:
-        """Count many requests: features `(rows, features)` in the order of the baseline, scores, decisions."""
-        self.requests += len(features)
-        for column, histogram in zip(features.T, self.features.values(), strict=True):
-            histogram.add(column)
-        self.score.add(scores)
-        for decision, count in Counter(decisions).items():
-            self.decisions[decision] = self.decisions.get(decision, 0) + count
+    @property
+    def requests(self) -> int:
+        """How many answers of the model were counted."""
+        return int(self.counts[0])
+
+    @property
+    def degraded(self) -> int:
+        """How many answers were given without the model; nothing else is known of them."""
+        return int(self.counts[1])
+
+    @property
+    def refused(self) -> int:
+        """How many requests were refused for what they brought."""
+        return int(self.counts[2])
+
+    def add(
+        self,
+        rows: np.ndarray,
+        scores: Sequence[float],
+        decisions: Sequence[str],
+        events: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Count requests: feature rows `(requests, features)` float32, score and decision of each, and what was sent."""
+        self.counts[0] += len(rows)
+        self.add_features(rows)
+        self.add_answers(scores, decisions, events)
+        for name, start, places in self._known:
+            for event in events:
+                value = event.get(name)
+                self.counts[start + (len(places) + 1 if value is None else places.get(str(value), len(places)))] += 1
+
+    def add_features(self, rows: np.ndarray) -> None:
+        """Count feature rows alone."""
+        self._count(
+            np.ascontiguousarray(rows, np.float32), self._columns, self._edges, self._starts, self._cells, self.counts
+        )
+
+    def add_answers(
+        self, scores: Sequence[float], decisions: Sequence[str], events: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Count scores and decisions alone, in all and by slice of their events."""
+        counts, layout = self.counts, self.layout
+        first, told = layout.start(SCORE), layout.start(DECISIONS)
+        unknown, bins = len(layout.decisions), len(layout.score) + 2
+        width = bins + unknown + 1
+        edges, rounded = layout.score, np.asarray(scores, np.float32).tolist()
+        for place, (score, decision) in enumerate(zip(rounded, decisions, strict=True)):
+            bin_ = bins - 1 if math.isnan(score) else bisect_right(edges, score)
+            choice = self._decided.get(decision, unknown)
+            counts[first + bin_] += 1
+            counts[told + choice] += 1
+            for name, start, places in self._sliced if events else ():
+                value = events[place].get(name)
+                row = start + width * (len(places) if value is None else places.get(str(value), len(places)))
+                counts[row + bin_] += 1
+                counts[row + bins + choice] += 1
+
+    def degrade(self, requests: int) -> None:
+        """Count answers that were given without the model."""
+        self.counts[1] += requests
+
+    def refuse(self, requests: int) -> None:
+        """Count requests that were no legal ones."""
+        self.counts[2] += requests
 
     def merge(self, other: "Sketch") -> None:
-        """Add what another replica, or another window of time, has seen."""
-        self.requests += other.requests
-        for name, histogram in self.features.items():
-            histogram.merge(other.features[name])
-        self.score.merge(other.score)
-        for decision, count in other.decisions.items():
-            self.decisions[decision] = self.decisions.get(decision, 0) + count
+        """Add what another replica, or another window of time, has seen; DataError where the edges differ."""
+        mine, theirs = self.layout, other.layout
+        if (mine.spans, mine.edges, mine.score) != (theirs.spans, theirs.edges, theirs.score):
+            raise DataError("two sketches merge only on the same edges: these come from different model versions")
+        self.counts += other.counts
 
     def to_baseline(self) -> Baseline:
-        """The same counts as a value, for keeping and comparing."""
-        features = {name: histogram.distribution() for name, histogram in self.features.items()}
-        return Baseline(features=features, score=self.score.distribution(), decisions=self.decisions)
+        """The same counts as a value, for comparing."""
+        layout = self.layout
+        found = {key: self.counts[span].tolist() for key, span in layout.spans.items()}
+        return Baseline(
+            features={
+                name: _distribution(edges, found["feature", name])
+                for name, edges in zip(layout.features, layout.edges, strict=True)
+            },
+            score=_distribution(layout.score, found[SCORE]),
+            decisions=_decisions(layout, found[DECISIONS]),
+            inputs={name: _values(values, found["input", name]) for name, values in layout.inputs.items()},
+            slices={name: self._slices(name, values) for name, values in layout.slices.items()},
+        )
+
+    def _slices(self, name: str, values: Sequence[str]) -> dict[str, Slice]:
+        layout, bins = self.layout, len(self.layout.score) + 2
+        matrix = self.counts[layout.spans["slice", name]].reshape(len(values) + 1, -1)
+        return {
+            value: Slice(score=tuple(row[:bins]), decisions=_decisions(layout, row[bins:]))
+            for value, row in zip(values, matrix.tolist(), strict=False)
+        }
 
 
-def _float32(values: np.ndarray) -> np.ndarray:
-    """Rounded to float32, in float64."""
-    return np.asarray(values, dtype=np.float32).astype(np.float64)
+def baseline_of(
+    names: Sequence[str],
+    X: np.ndarray,
+    scores: np.ndarray,
+    *,
+    decisions: Sequence[str] = (),
+    actions: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[object]] | None = None,
+    slices: Mapping[str, Sequence[object]] | None = None,
+) -> Baseline:
+    """A baseline from features `(rows, len(names))` and the text columns `inputs`; and from scores, decisions and the
+    columns `slices` of rows that the model was not fitted on. `actions` are all decisions it may give."""
+    if X.ndim != 2 or X.shape[1] != len(names):
+        raise DataError(f"a baseline of {len(names)} features needs a matrix of as many columns, not {X.shape}")
+    told, slices = decisions if len(decisions) else [OTHER] * len(scores), slices or {}
+    empty = Baseline(
+        features={name: _empty(edges_of(X[:, place])) for place, name in enumerate(names)},
+        score=_empty(edges_of(scores)),
+        decisions=dict.fromkeys((*actions, *decisions), 0),
+        unselected=actions[0] if actions else "",
+        inputs={name: Values.of(column) for name, column in (inputs or {}).items()},
+        slices={
+            name: {value: Slice(score=(), decisions={}) for value in frequent(column)}
+            for name, column in slices.items()
+        },
+    )
+    sketch = Sketch(empty, names)
+    sketch.add_features(X)
+    columns = {name: list(column) for name, column in slices.items()}
+    events = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    sketch.add_answers(scores.tolist(), list(told), events)
+    found = sketch.to_baseline()
+    told = found.decisions if len(decisions) else {}
+    return found.model_copy(update={"inputs": empty.inputs, "decisions": told, "unselected": empty.unselected})
 
 
-def _edges(values: np.ndarray) -> tuple[float, ...]:
-    """Where the bins of float64 values begin: each of a few distinct values, else quantiles; then above the largest."""
-    finite = np.sort(values[np.isfinite(values)])
-    if not len(finite):
-        return (0.0,)
-    fresh = np.concatenate(([True], finite[1:] != finite[:-1]))
-    places = (np.array([0.0, *SHARES]) * (len(finite) - 1)).astype(int)
-    starts = finite[fresh] if np.count_nonzero(fresh) <= FEW else np.unique(finite[places])
-    return (*starts.tolist(), float(np.nextafter(finite[-1], np.inf)))
+def _empty(edges: tuple[float, ...]) -> Distribution:
+    return Distribution(edges=edges, counts=(0,) * (len(edges) + 1))
+
+
+def _distribution(edges: tuple[float, ...], cells: Sequence[int]) -> Distribution:
+    return Distribution(edges=edges, counts=tuple(cells[:-1]), missing=cells[-1])
+
+
+def _values(values: Sequence[str], cells: Sequence[int]) -> Values:
+    return Values(counts=dict(zip(values, cells, strict=False)), other=cells[-2], missing=cells[-1])
+
+
+def _decisions(layout: Layout, cells: Sequence[int]) -> dict[str, int]:
+    other = {OTHER: cells[-1]} if cells[-1] else {}
+    return dict(zip(layout.decisions, cells, strict=False)) | other

@@ -58,8 +58,9 @@ def identity(folder: str) -> str:
     return ";".join(f"{name}:{size}" for name, size in sorted(sizes.items()))
 
 
-def lines(folder: str, since: Mapping[str, Read] | None = None) -> Iterator[tuple[str, bytes]]:
-    """Every line with the name of its segment, segment by segment, from where each had been read to.
+def lines(folder: str, since: Mapping[str, Read] | None = None, *, after: float = 0.0) -> Iterator[tuple[str, bytes]]:
+    """Every line with the name of its segment, segment by segment, from where each had been read to; of the files that have
+    been written to `after` a moment (seconds since the epoch).
 
     A line ends with a line break, but for one that is being written or at which a writer was killed.
     """
@@ -67,9 +68,12 @@ def lines(folder: str, since: Mapping[str, Read] | None = None) -> Iterator[tupl
     with locked(folder, fcntl.LOCK_SH):
         there = found_within(folder)
         for path, held in there.compacted.items():
-            if any(since.get(name, Read()).lines < size.lines for name, size in held.items()):
+            unread = any(since.get(name, Read()).lines < size.lines for name, size in held.items())
+            if unread and path.stat().st_mtime >= after:
                 yield from _compacted(path, held, since)
         for path in there.open:
+            if path.stat().st_mtime < after:
+                continue
             with path.open("rb") as file:
                 file.seek(since.get(path.name, Read()).bytes)
                 for line in file:

@@ -5,32 +5,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ray_mlops.reports import charts
-from ray_mlops.reports.numerals import percent
 from ray_mlops.reports.page import Block, Chart, Facts, Page, Rows, Section, Text
 
-DRAWN = 7  # the score and the most shifted features
+DRAWN = 7  # the most shifted
+LISTED = 60
 
 Told = Mapping[str, Any]
 
 
 def monitor_page(told: Told, compared: Mapping[str, Told]) -> Page:
-    """A page from the content of `monitor.json` and, by name, the distributions `before` and `now`."""
+    """A page from the content of `monitor.json` and, by the name of their reading, the distributions `before` and `now`."""
     sections = [Section("Verdict", (*_verdict(told), _facts(told)))]
-    if told["shifts"]:
-        sections += [
-            Section("What moved", _shifts(told)),
-            Section("Distributions", [*_drawn(compared)]),
-        ]
+    if told["readings"]:
+        moved = [row for row in told["readings"] if row["monitor"] == "data drift"]
+        ordered = sorted(moved, key=lambda row: row["limit"] - row["effect"])
+        sections += [Section("What moved", _shifts(told, ordered))]
+        others = [row for row in told["readings"] if row["monitor"] != "data drift"]
+        sections += [Section(title, _listed(rows)) for title, rows in _by_monitor(others).items()]
+        names = [row["name"] for row in ordered if row["name"] in compared]
+        sections += [Section("Distributions", [*_drawn({name: compared[name] for name in names})])]
+    if told["quality"]:
+        sections += [Section("Quality by the age of the answers", _quality(told))]
+    if told["windows"]:
+        sections += [Section("Windows", _windows(told))]
     return Page("Monitoring", f"endpoint {told['endpoint']}, model version {told['version']}", tuple(sections))
 
 
 def _verdict(told: Told) -> Iterable[Block]:
     if told["status"] == "insufficient_data":
-        missing = told["min_requests"] - told["requests"]
-        yield Text(f"No statement yet: {missing:,} more requests are needed for one.", "warning")
+        missing = told["settings"]["min_requests"] - told["requests"]
+        yield Text(f"No statement yet: {max(missing, 1):,} more requests are needed for one.", "warning")
         return
     if told["status"] == "ok":
-        yield Text("No drift: the traffic looks like the training data.", "good")
+        yield Text("No alarm: the traffic looks like the training data.", "good")
     for alarm in told["alarms"]:
         yield Text(alarm, "bad")
 
@@ -39,42 +46,40 @@ def _facts(told: Told) -> Block:
     return Facts(
         {
             "Requests": told["requests"],
-            "First": told["first"][:19].replace("T", " ") or None,
-            "Last": told["last"][:19].replace("T", " ") or None,
-            "Answered by other versions": told["other_versions"],
+            "From": _clock(told["first"]),
+            "To": _clock(told["last"]),
             "Answered without the model": told["degraded"],
-            "Unreadable lines": told["unreadable"],
+            "Refused": told["refused"],
+            "Lines of the log lost": told["capture"].get("dropped", 0),
             "Not compacted": told["not_compacted"] or None,
         }
     )
 
 
-def _shifts(told: Told) -> Sequence[Block]:
-    shifts = told["shifts"]
-    bars = [{"name": row["name"], "PSI": value, "which": which} for row in shifts[:20] for which, value in _levels(row)]
-    names = (
-        "of",
-        "name",
-        "PSI",
-        "by chance",
-        "alarm above",
-        "KS",
-        "outside training range",
-        "missing",
-        "missing before",
-    )
+def _clock(moment: str | None) -> str | None:
+    return moment and moment[:19].replace("T", " ")
+
+
+def _shifts(told: Told, moved: Sequence[Told]) -> Sequence[Block]:
+    rule = told["settings"]["alarm"]
+    bars = [
+        {"name": row["name"], "PSI": value, "which": which}
+        for row in moved[:20]
+        for which, value in (("observed", row["measures"]["psi"]), ("by chance", row["measures"]["expected"]))
+    ]
+    names = ("of", "PSI", "by chance", "KS", "JS", "Wasserstein", "p", "too much")
     rows = [
         (
-            row["of"], row["name"], row["psi"], row["expected"], row["threshold"], row["ks"],
-            percent(row["outside_share"]), percent(row["missing_share"]), percent(row["missing_share_before"]),
+            row["name"], *(row["measures"].get(name) for name in ("psi", "expected", "ks", "js", "wasserstein")),
+            row["chance"], "yes" if row["exceeds"] else "no",
         )
-        for row in shifts
+        for row in moved
     ]  # fmt: skip
     words = (
-        "The population stability index (PSI) compares shares of the same bins. Chance alone gives the value in the "
-        f"column “by chance”; an alarm needs {told['psi_limit']:g} more than that, and so much that all comparisons "
-        f"together would raise a false alarm with a probability of at most {percent(told['false_alarms'], 1)} when nothing has "
-        "changed and requests are independent."
+        "The population stability index (PSI) compares shares of the same bins; chance alone gives the value in the column "
+        f"“by chance”. Too much is {told['settings']['drift']['psi']:g} above that, in {rule['needed']} of the last "
+        f"{rule['windows']} windows. All comparisons of a window together raise a false alarm with a probability of at most "
+        f"{rule['false_alarms']:g} when nothing has changed and requests are independent."
     )
     return [
         Text(words),
@@ -83,8 +88,48 @@ def _shifts(told: Told) -> Sequence[Block]:
     ]
 
 
-def _levels(row: Told) -> tuple[tuple[str, float], ...]:
-    return ("observed", row["psi"]), ("alarm above", row["threshold"])
+def _by_monitor(rows: Iterable[Told]) -> dict[str, list[Told]]:
+    found: dict[str, list[Told]] = {}
+    for row in rows:
+        found.setdefault(row["monitor"].capitalize(), []).append(row)
+    return found
+
+
+def _listed(rows: Sequence[Told]) -> Sequence[Block]:
+    """What is most remarkable first."""
+    ordered = sorted(rows, key=lambda row: (not row["exceeds"], row["chance"], row["name"]))
+    cells = [(row["name"], row["words"], row["chance"], "yes" if row["exceeds"] else "no") for row in ordered]
+    return [Rows(("of", "found", "p", "too much"), cells[:LISTED])]
+
+
+def _quality(told: Told) -> Sequence[Block]:
+    tested = told["tested"]
+    names = {
+        "days": "days or older", "answers": "answers", "labelled": "labelled", "positives": "positive",
+        "average_precision": "AP", "best_constant": "best constant", "at_test_prevalence": "AP at the test's prevalence",
+        "precision": "precision of alerts", "recall": "recall of alerts", "precision_at_budget": "precision at budget",
+        "recall_at_budget": "recall at budget", "predicted": "mean probability", "observed": "observed", "ece": "ECE",
+    }  # fmt: skip
+    test = [tested.get(name) if name in ("average_precision", "precision", "recall", "ece") else None for name in names]
+    rows = [["test rows", *test[1:]], *([row[name] for name in names] for row in told["quality"])]
+    words = (
+        "By the labels that have come until now. The younger the answers, the fewer have theirs, and which come first is no "
+        "accident; the average precision at the prevalence of the test rows is the one to compare with the test."
+    )
+    return [Text(words), Rows(list(names.values()), rows)]
+
+
+def _windows(told: Told) -> Sequence[Block]:
+    replay, rule = told["replay"], told["settings"]["alarm"]
+    told_by = [
+        (_clock(one["start"]), _clock(one["end"]), one["requests"], "; ".join(one["alarms"]) or "none")
+        for one in reversed(told["windows"])
+    ]
+    words = (
+        f"The rule of today would have fired in {replay['fired']} of the last {replay['windows']:,} windows; where nothing has "
+        f"changed it would in {replay['windows'] * rule['false_alarms']:.2g}."
+    )
+    return [Text(words), Rows(("from", "to", "requests", "alarms"), told_by[:LISTED])]
 
 
 def _drawn(compared: Mapping[str, Told]) -> Iterable[Block]:

@@ -17,7 +17,7 @@ VERDICTS: Mapping[str, tuple[str, Tone]] = {
     "collect_more": ("There is too little data to decide.", "warning"),
     "redefine": ("The question cannot be answered as it is put.", "bad"),
     "ok": ("The traffic looks like the training data.", "good"),
-    "drift": ("The traffic has moved away from the training data.", "bad"),
+    "alarm": ("Monitoring raises an alarm: see its page.", "bad"),
     "insufficient_data": ("Too few requests to judge the traffic.", "warning"),
 }
 

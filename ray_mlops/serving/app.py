@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ray_mlops.serving import direct, documents, edge, protocols, try_page
+from ray_mlops.serving import direct, documents, edge, metrics_route, protocols, try_page
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous import routes as asynchronous
@@ -66,9 +66,10 @@ def build_app(
     protocols.add(app, asked)
     if queue := attached.queue:
         asynchronous.add(app, _patient(asked, queue.limits), queue, scorer.capture.settled)
+    metrics_route.add(app, attached.watcher, endpoint=model["name"], version=model["version"])
     edge.handle_errors(app)
     direct.shorten(app, "/score")
-    surround(app, limits, scorer.capture, ring=ring, log=log)
+    surround(app, limits, scorer.capture, ring=ring, log=log, watcher=attached.watcher)
     return app
 
 

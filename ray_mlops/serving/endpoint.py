@@ -127,6 +127,11 @@ def queue_folder(root: str, name: str) -> str:
     return files.join(files.absolute(root), "async", ENDPOINT.check(name))
 
 
+def monitoring_folder(root: str, name: str) -> str:
+    """Where what the replicas of an endpoint count is kept, and what was made of it."""
+    return files.join(files.absolute(root), "endpoints", name, "monitoring")
+
+
 def remember(endpoint: Endpoint, root: str) -> None:
     """Record below a run root what was deployed, for `stages.deploy.live_endpoint`."""
     files.write_json(

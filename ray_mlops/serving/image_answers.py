@@ -14,17 +14,19 @@ from ray_mlops.serving.batching import Batcher
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.deadline import Turn
 from ray_mlops.serving.edge import refused
-from ray_mlops.vision.decoding import Undecodable
+from ray_mlops.serving.watching import Watch
+from ray_mlops.vision.decoding import Undecodable, probe
 from ray_mlops.vision.predictor import ImagePredictor
-from ray_mlops.vision.signals import NAMES, signals
+from ray_mlops.vision.signals import SEEN, shapes, signals
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """The version that answers."""
+    """The version that answers, and what counts its answers."""
 
     version: str
     digest: str
+    watch: Watch | None = None
 
 
 class Answerer:
@@ -44,6 +46,7 @@ class Answerer:
         prior: np.ndarray | None = None,
     ) -> None:
         self.predictor, self.capture, self.pinned, self.prior = predictor, capture, pinned, prior
+        self._watch = pinned.watch
         self._batch, self._decoders = batch, decoders
         self._readers = ThreadPoolExecutor(max_workers=decoders, thread_name_prefix="decoding")
         self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(self._predict, most=batch)
@@ -86,6 +89,8 @@ class Answerer:
         answer = {**_told(self.predictor.top(self.prior, top)), **marked}
         line = {**self._same(request_id), "score": answer["probability"], "decision": answer["class"], **marked}
         self.capture.write({**line, "bytes": len(file)} for file in files.values())
+        if self._watch:
+            self._watch.degraded(len(files))
         return [answer for _ in files]
 
     def _same(self, request_id: str) -> dict[str, Any]:
@@ -101,16 +106,21 @@ class Answerer:
     def _log(
         self, pixels: np.ndarray, answers: Sequence[Mapping[str, Any]], files: Sequence[bytes], request_id: str
     ) -> None:
-        same = self._same(request_id)
+        headers = map(probe, files)
+        sizes = np.array([(header.width, header.height) for header in headers])
+        same, found = self._same(request_id), np.concatenate([signals(pixels), shapes(sizes)], axis=1)
+        if self._watch:
+            scores, decisions = ([answer[name] for answer in answers] for name in ("probability", "class"))
+            self._watch.seen(found, scores, decisions)
         self.capture.write(
             {
                 **same,
-                "features": dict(zip(NAMES, seen.tolist(), strict=True)),
+                "features": dict(zip(SEEN, seen.tolist(), strict=True)),
                 "score": answer["probability"],
                 "decision": answer["class"],
                 "bytes": len(file),
             }
-            for seen, answer, file in zip(signals(pixels), answers, files, strict=True)
+            for seen, answer, file in zip(found, answers, files, strict=True)
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ray_mlops.serving import direct, edge, image_documents, protocols, try_page
+from ray_mlops.serving import direct, edge, image_documents, metrics_route, protocols, try_page
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous import routes as asynchronous
@@ -68,9 +68,10 @@ def build_image_app(
     protocols.add(app, asked)
     if queue := attached.queue:
         asynchronous.add(app, _patient(asked, queue.limits), queue, answerer.capture.settled)
+    metrics_route.add(app, attached.watcher, endpoint=model["name"], version=model["version"])
     edge.handle_errors(app)
     direct.shorten(app, "/predict")
-    surround(app, limits, answerer.capture, ring=ring, log=log)
+    surround(app, limits, answerer.capture, ring=ring, log=log, watcher=attached.watcher)
     return app
 
 

@@ -18,11 +18,20 @@ from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.pace import Pace, Paced
-from ray_mlops.serving.replica import Answering, champion, health, request_log, spare_collector, waiting
+from ray_mlops.serving.replica import (
+    Answering,
+    champion,
+    health,
+    request_log,
+    spare_collector,
+    waiting,
+    watcher_of,
+)
 from ray_mlops.serving.rollouts.beside import Setting
 from ray_mlops.serving.rollouts.images import Answerers
 from ray_mlops.serving.rollouts.switch import Switch
 from ray_mlops.vision.predictor import ImagePredictor
+from ray_mlops.vision.signals import SEEN
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -50,11 +59,16 @@ class ImageReplica:
         self._pace, self._open = Pace(waiting(self._settings)), ExitStack()
         capture = Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)
         self._open.callback(capture.close)
-        pinned = Pinned(self._settings.version, self._settings.digest)
+        self._watcher = watcher = watcher_of(self._settings, self._id, capture)
+        if watcher:
+            self._open.callback(watcher.close)
+        watch = watcher.watch(self._bundle, SEEN) if watcher else None
+        pinned = Pinned(self._settings.version, self._settings.digest, watch)
         limits = self._settings.limits
         shares = prior(self._bundle) if limits.degraded == "prior" else None
         self._answerer = Answerer(predictor, capture, pinned, batch=limits.batch, prior=shares)
-        self._switch = Switch(self._settings.name, champion(self._settings), Answerers(self._bundle, self._answerer))
+        family = Answerers(self._bundle, self._answerer, watcher)
+        self._switch = Switch(self._settings.name, champion(self._settings), family)
 
     async def reconfigure(self, setting: Mapping[str, Any]) -> None:
         """Take over what Serve hands all replicas: the challenger of a rollout, and its weight."""
@@ -86,7 +100,7 @@ class ImageReplica:
             health=health(settings),
             ring=ring,
             log=log,
-            attached=Attached(self._pace.queue, self._switch),
+            attached=Attached(self._pace.queue, self._switch, self._watcher),
         )
         app.add_middleware(Paced, pace=self._pace)
         return app

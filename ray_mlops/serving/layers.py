@@ -22,21 +22,30 @@ from ray_mlops.serving.redaction import redact
 from ray_mlops.serving.rollouts.choice import Chosen
 from ray_mlops.serving.schema import Problem
 from ray_mlops.serving.tracing import Trace, random_hex
+from ray_mlops.serving.watching import Watcher
 
 _READ = frozenset({b"x-request-id", b"traceparent"})
+_ILLEGAL = frozenset({400, 413, 415, 422})  # what the caller has sent is at fault
 _GONE = 499  # the caller hung up: no answer was sent
 
 
 def surround(
-    app: FastAPI, limits: RequestLimits, capture: Capture, *, ring: KeyRing | None, log: Appender | None
+    app: FastAPI,
+    limits: RequestLimits,
+    capture: Capture,
+    *,
+    ring: KeyRing | None,
+    log: Appender | None,
+    watcher: Watcher | None = None,
 ) -> None:
-    """Put the layers around an application; without the keys of a ring everybody may ask, without a log none is written."""
+    """Put the layers around an application; without the keys of a ring everybody may ask, without a log none is written, and
+    without a watcher nothing is counted."""
     app.add_middleware(Settled, capture=capture)
     app.add_middleware(Chosen)
     app.add_middleware(Bounded, most=limits.max_ongoing)
     if ring:
         app.add_middleware(Guard, ring=ring, words=protocols.words)
-    app.add_middleware(Logged, log=log)
+    app.add_middleware(Logged, log=log, watcher=watcher)
 
 
 class Logged:
@@ -46,8 +55,8 @@ class Logged:
     What nobody caught is answered 500; its traceback goes to the log, redacted, and to no other.
     """
 
-    def __init__(self, app: ASGIApp, log: Appender | None) -> None:
-        self._app, self._log = app, log
+    def __init__(self, app: ASGIApp, log: Appender | None, watcher: Watcher | None = None) -> None:
+        self._app, self._log, self._watcher = app, log, watcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -71,6 +80,8 @@ class Logged:
         finally:
             if self._log:
                 self._log.write([told.line()])
+            if self._watcher and told.status in _ILLEGAL:
+                self._watcher.refused()
 
 
 class _Told:

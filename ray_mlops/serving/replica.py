@@ -33,6 +33,7 @@ from ray_mlops.serving.rollouts.tally import CHAMPION
 from ray_mlops.serving.rollouts.transactions import Scorers
 from ray_mlops.serving.scoring import Scorer
 from ray_mlops.serving.substitute import Substitute
+from ray_mlops.serving.watching import Watcher, Watching
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -47,7 +48,8 @@ Closable = TypeVar("Closable", bound=_Closable)
 
 class Answering(Frozen):
     """Which version answers under which name, to whom, and the folder where it logs what it answered; beside that is the
-    folder `requests`, with a line a request. `queue` is the URI where what is asked for later is kept, if it may be."""
+    folder `requests`, with a line a request. `queue` is the URI where what is asked for later is kept, if it may be,
+    `monitoring` the one where requests are counted."""
 
     name: str
     bundle: str
@@ -55,6 +57,8 @@ class Answering(Frozen):
     version: str
     capture: str
     queue: str = ""
+    monitoring: str = ""
+    watching: Watching = Watching()
     asynchronous: Asynchronous = Asynchronous()
     access: Access = Access()
     capturing: Capturing = Capturing()
@@ -83,16 +87,19 @@ class Replica:
         predictor.score(np.zeros((1, names), np.float32))
         self._pace, self._open = Pace(waiting(self._settings)), ExitStack()
         self._way: Way | None = None
-        needed = predictor.definition.windows
+        needed, given = predictor.definition.windows, self._settings
+        capture = self._held(Capture(given.capture, f"v{given.version}", given.capturing))
+        self._watcher = watcher = watcher_of(given, self._id, capture)
         self._scorer = Scorer(
             predictor,
-            self._held(open_store(self._settings.store, predictor.definition)) if needed else None,
-            self._held(Capture(self._settings.capture, f"v{self._settings.version}", self._settings.capturing)),
-            self._settings.version,
-            self._settings.digest,
-            Substitute.of(self._settings.limits.degraded, predictor, self._bundle),
+            self._held(open_store(given.store, predictor.definition)) if needed else None,
+            capture,
+            given.version,
+            given.digest,
+            Substitute.of(given.limits.degraded, predictor, self._bundle),
+            self._held(watcher).watch(self._bundle, predictor.definition.names) if watcher else None,
         )
-        self._switch = Switch(self._settings.name, champion(self._settings), Scorers(self._bundle, self._scorer))
+        self._switch = Switch(given.name, champion(given), Scorers(self._bundle, self._scorer, watcher))
 
     async def reconfigure(self, setting: Mapping[str, Any]) -> None:
         """Take over what Serve hands all replicas: the challenger of a rollout, and its weight."""
@@ -122,7 +129,7 @@ class Replica:
             health=health(settings),
             ring=self._held(KeyRing(settings.access)),
             log=self._held(request_log(settings)),
-            attached=Attached(self._pace.queue, self._switch),
+            attached=Attached(self._pace.queue, self._switch, self._watcher),
         )
         app.add_middleware(Paced, pace=self._pace)
         return app
@@ -162,6 +169,13 @@ def waiting(settings: Answering) -> Queue | None:
     """What is asked for later; None where the endpoint answers at once or not at all."""
     on = settings.queue and settings.asynchronous.enabled
     return Queue(settings.queue, settings.asynchronous) if on else None
+
+
+def watcher_of(settings: Answering, replica: str, capture: Capture) -> Watcher | None:
+    """What counts the requests of a replica; None where nobody monitors."""
+    if not settings.monitoring or not settings.watching.enabled:
+        return None
+    return Watcher(settings.monitoring, replica, watching=settings.watching, capture=capture.counts)
 
 
 def health(settings: Answering) -> dict[str, Any]:

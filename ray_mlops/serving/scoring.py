@@ -15,13 +15,14 @@ from ray_mlops.online.rows import observed
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.deadline import Turn
 from ray_mlops.serving.substitute import Substitute
+from ray_mlops.serving.watching import Watch
 
 
 @dataclass(frozen=True)
 class Scorer:
     """Scores events for one version of a model. Called from one thread at a time, but for what is `quick`.
 
-    `store` is None when the features need no history.
+    `store` is None when the features need no history, `watch` where nobody monitors.
     """
 
     predictor: Predictor
@@ -30,6 +31,7 @@ class Scorer:
     version: str
     digest: str
     substitute: Substitute | None = None
+    watch: Watch | None = None
 
     def score(
         self, events: Sequence[Mapping[str, Any]], *, reasons: int, request_id: str, turn: Turn | None = None
@@ -70,6 +72,8 @@ class Scorer:
             {**same, "id": answer["id"], "inputs": event, "score": answer["score"], "decision": answer["decision"]}
             for event, answer in zip(events, answers, strict=True)
         )
+        if self.watch:
+            self.watch.degraded(len(answers))
         return answers
 
     def _answers(
@@ -114,7 +118,7 @@ class Scorer:
         answers: Sequence[Mapping[str, Any]],
         request_id: str,
     ) -> None:
-        """Have answers captured, with the rows that they rest on."""
+        """Have answers counted and captured, with the rows that they rest on."""
         names, same = self.predictor.definition.names, self._same(request_id)
         self.capture.write(
             {
@@ -128,3 +132,6 @@ class Scorer:
             }
             for event, row, answer in zip(events, rows, answers, strict=True)
         )
+        if self.watch:
+            scores, decisions = ([answer[name] for answer in answers] for name in ("score", "decision"))
+            self.watch.seen(rows, scores, decisions, events)

@@ -18,7 +18,7 @@ from ray_mlops.online.opening import kind_of
 from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.serving import endpoint as endpoints
-from ray_mlops.serving import gate, probe
+from ray_mlops.serving import gate, probe, watching
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.asynchronous.limits import Asynchronous
@@ -28,6 +28,7 @@ from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
 from ray_mlops.serving.replica import Settings
 from ray_mlops.serving.rollouts import replicas
+from ray_mlops.serving.watching import Watching
 
 __all__ = ["DeployConfig", "is_live", "live_endpoint", "run", "undeploy"]
 
@@ -50,6 +51,7 @@ class DeployConfig(Frozen):
     limits: Limits = Limits()
     scale: Scale = Scale()
     capturing: Capturing = Capturing()
+    watching: Watching = Watching()
     asynchronous: Asynchronous = Asynchronous()
 
     @field_validator("store")
@@ -80,7 +82,8 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
         settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s, code=code
     )
     _fill(settings.store, definition, None, log, run)  # what the replicas of before have answered meanwhile
-    probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s, key=key)
+    with watching.counted(settings.monitoring, version.digest, config.watching):
+        probe.ask(url, bundle.json("example.json"), seconds=config.limits.deadline_s, key=key)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,
@@ -89,6 +92,7 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
         version=version.version,
         digest=version.digest,
         capture=settings.capture,
+        monitoring=settings.monitoring,
         parity_rows=compared,
     )
     endpoints.remember(endpoint, run.root)
@@ -110,6 +114,7 @@ def prepared(
         "capture": f"{folder}/capture",
         "store": f"sqlite:///{folder}/entities.db",
         "queue": "",
+        "monitoring": f"{folder}/monitoring",
     }
     settings = _settings(config, run, version).model_copy(update=own)
     history = _history(version.uri, definition)
@@ -145,9 +150,11 @@ def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings
         store=config.store or f"sqlite:///{folder}/entities.db",
         capture=f"{folder}/capture",
         queue=endpoints.queue_folder(run.root, name),
+        monitoring=endpoints.monitoring_folder(run.root, name),
         asynchronous=config.asynchronous,
         limits=config.limits,
         capturing=config.capturing,
+        watching=config.watching,
     )
 
 

@@ -92,6 +92,7 @@ def run(
         fingerprint=run.fingerprint,
         metrics=found.metrics,
         details=details,
+        slices=tuple(extra),
         calibration=chosen.calibration.points(),
         thresholds=chosen.thresholds,
         report=report,

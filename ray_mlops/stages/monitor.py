@@ -1,61 +1,81 @@
-"""Monitor: the captured requests of an endpoint against the baseline in the bundle that answers them."""
+"""Monitor: what the replicas of an endpoint have counted, window by window, against the baseline in the bundle."""
 
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field
 
-from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Verdict
+from ray_mlops.contract import Endpoint, ModelVersion, Run, Verdict
 from ray_mlops.errors import StorageError
-from ray_mlops.monitoring import captured, drift
-from ray_mlops.monitoring.captured import Captured
-from ray_mlops.monitoring.drift import Rule, Shift
-from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.monitoring import notes, operation, sinks
+from ray_mlops.monitoring.answers import DEFINITION, Answers
+from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.monitoring.history import History, Judged
+from ray_mlops.monitoring.judging import Judge, Judging
+from ray_mlops.monitoring.sketches import Sketch
 from ray_mlops.platform import files
+from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.compaction import compact
+from ray_mlops.platform.store import digest
 from ray_mlops.reports.monitor_page import monitor_page
 from ray_mlops.reports.page import render
 
+SHOWN = 500  # judged windows in the report, the last ones
 
-class MonitorConfig(Frozen):
-    """When drift is said. Below `min_requests` no statement is made; an alarm needs a PSI above `psi_limit` on top of
-    what chance gives on average, and `false_alarms` bounds the chance of any alarm when nothing has changed. With `compact`
-    closed segments of the capture log become Parquet files first."""
 
-    min_requests: int = Field(default=200, ge=drift.MIN_ROWS)
-    psi_limit: float = Field(default=0.2, gt=0)
-    false_alarms: float = Field(default=0.01, gt=0, lt=1)
+class MonitorConfig(Judging):
+    """What is judged, and when it is an alarm. `loss` is the largest loss of average precision that does not matter, by the
+    labels that have come; attributions drift where the NDCG of the features' importance falls below 0.90. Alarms are also
+    sent to the URL of a `webhook`. With `compact` closed segments of the capture log become Parquet files first."""
+
+    loss: float = Field(default=0.1, gt=0)
+    webhook: str = ""
     compact: bool = True
 
 
 def identity(endpoint: Endpoint) -> str:
-    """Names what the endpoint has captured until now, so that new requests make a new verdict."""
-    return captured.identity(files.absolute(endpoint.capture))
+    """Names how much the endpoint has been asked until now, so that new requests make a new verdict."""
+    return digest([endpoint.digest, History(endpoint.monitoring, endpoint.digest).counted()])
 
 
 def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVersion) -> Verdict:
-    """Judge what the endpoint answered with `version`; writes `monitor.json` and `report.html`."""
+    """Judge what the endpoint answered with `version`: every window that is over once, for good, and what came since as far
+    as it goes. Writes `monitor.json` and `report.html`."""
     baseline = Baseline.model_validate(files.read_json(files.join(version.uri, "baseline.json")))
-    folder = files.absolute(endpoint.capture)
-    not_compacted = _compact(folder) if config.compact else ""
-    found = captured.count(folder, baseline, version.digest)
-    now = found.sketch.to_baseline()
-    enough = found.sketch.requests >= config.min_requests
-    rule = Rule(limit=config.psi_limit, false_alarms=config.false_alarms)
-    shifts = drift.compare(baseline, now, rule) if enough else []
-    alarms = tuple(str(shift) for shift in shifts if shift.alarm)
-    status = "insufficient_data" if not enough else "drift" if alarms else "ok"
-    told = _told(config, found, endpoint, version) | {"status": status, "alarms": list(alarms)}
-    told |= {"not_compacted": not_compacted}
-    told |= {"shifts": [shift.model_dump() for shift in shifts]}
+    not_compacted = _compact(files.absolute(endpoint.capture)) if config.compact and endpoint.capture else ""
+    history = History(endpoint.monitoring, version.digest)
+    answers = _answers(config, baseline, history, endpoint, version)
+    judge = Judge(config, baseline, history, answers)
+    made, now = judge.catch_up(time.time()), time.time()
+    past, present = history.judged(last=SHOWN), judge.at_present()
+    _tell(config, history, past, made, about={"endpoint": endpoint.name, **_pinned(version)})
+    latest = (
+        present
+        if present and (present.requests >= config.min_requests or present.alarms)
+        else next(reversed(past), None)
+    )
+    found = [*operation.unwritten(notes.failing(endpoint.monitoring, now)), *(latest.alarms if latest else ())]
+    alarms = tuple(map(str, found))
+    status = "alarm" if alarms else "insufficient_data" if latest is None else "ok"
+    told = _told(config, past, present, endpoint, version) | {"status": status, "alarms": list(alarms)}
+    told["readings"] = (
+        [reading.model_dump() | {"exceeds": reading.exceeds} for reading in latest.readings] if latest else []
+    )
+    told["quality"] = answers.quality(now) if answers else []
+    told["tested"] = dict(answers.tested.metrics) if answers and answers.tested else {}
+    told["replay"] = {"windows": len(past), "fired": sum(map(bool, judge.replayed(past)))}
+    told["not_compacted"] = not_compacted
     files.write_json(files.join(run.uri, "monitor.json"), told)
     report = files.join(run.uri, "report.html")
-    compared = _compared(baseline, now, shifts)
-    files.write_text(report, render(monitor_page(told, compared)))
+    live = Sketch(baseline, counts=latest.counts).to_baseline() if latest else baseline
+    files.write_text(report, render(monitor_page(told, _compared(baseline, live))))
     return Verdict(
         uri=run.uri,
         fingerprint=run.fingerprint,
         status=status,
-        requests=found.sketch.requests,
+        requests=told["requests"],
         alarms=alarms,
         report=report,
     )
@@ -70,28 +90,65 @@ def _compact(folder: str) -> str:
     return ""
 
 
-def _told(config: MonitorConfig, found: Captured, endpoint: Endpoint, version: ModelVersion) -> dict[str, Any]:
+def _tell(
+    config: MonitorConfig, history: History, past: Sequence[Judged], made: Sequence[Judged], *, about: dict[str, str]
+) -> None:
+    """Alarms that were raised or have ended: to the log once, to the webhook until it takes them."""
+    events, fresh = sinks.events(past, about), {one.number for one in made}
+    for event in events:
+        if event["window"]["number"] in fresh:
+            sinks.log(event)
+    if config.webhook:
+        sinks.Webhook(config.webhook, history.told).tell(events, time.time())
+
+
+def _pinned(version: ModelVersion) -> dict[str, str]:
+    return {"version": version.version, "digest": version.digest}
+
+
+def _answers(
+    config: MonitorConfig, baseline: Baseline, history: History, endpoint: Endpoint, version: ModelVersion
+) -> Answers | None:
+    """What the log of an endpoint for transactions tells; other logs hold no labels."""
+    if not files.exists(files.join(version.uri, DEFINITION)):
+        return None
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    _, waiting = history.waiting()
+    since = min((window.start for window in waiting), default=0)
+    return Answers(bundle, baseline, files.absolute(endpoint.capture), loss=config.loss, since=since)
+
+
+def _told(
+    config: MonitorConfig, past: Sequence[Judged], present: Judged | None, endpoint: Endpoint, version: ModelVersion
+) -> dict[str, Any]:
+    newest = present or (past[-1] if past else None)
+    requests, degraded, refused = newest.total[:3] if newest else (0, 0, 0)
+    stretches = [*past, *([present] if present else [])]
     return {
         "endpoint": endpoint.name,
-        "version": version.version,
-        "digest": version.digest,
-        "requests": found.sketch.requests,
-        "min_requests": config.min_requests,
-        "psi_limit": config.psi_limit,
-        "false_alarms": config.false_alarms,
-        "other_versions": found.other_versions,
-        "degraded": found.degraded,
-        "unreadable": found.unreadable,
-        "first": found.first,
-        "last": found.last,
-        "files": found.files,
+        **_pinned(version),
+        "requests": requests,
+        "degraded": degraded,
+        "refused": refused,
+        "capture": dict(newest.captured) if newest else {},
+        "settings": config.model_dump(mode="json"),
+        "first": _moment(stretches[0].start) if stretches else None,
+        "last": _moment(stretches[-1].end) if stretches else None,
+        "windows": [_window(one) for one in stretches],
     }
 
 
-def _compared(before: Baseline, now: Baseline, shifts: list[Shift]) -> dict[str, dict[str, Any]]:
-    """The distributions on both sides, the most shifted first, for the page."""
+def _window(judged: Judged) -> dict[str, Any]:
+    alarms = [str(alarm) for alarm in judged.alarms]
+    return {"start": _moment(judged.start), "end": _moment(judged.end), "requests": judged.requests, "alarms": alarms}
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _compared(before: Baseline, now: Baseline) -> dict[str, dict[str, Any]]:
+    """The distributions on both sides, by the name of their reading, for the page."""
     pairs = {"score": (before.score, now.score)}
-    for shift in shifts:
-        if shift.of == "feature":
-            pairs[shift.name] = (before.features[shift.name], now.features[shift.name])
+    pairs |= {f"feature {name}": (known, now.features[name]) for name, known in before.features.items()}
     return {name: {"before": one.model_dump(), "now": other.model_dump()} for name, (one, other) in pairs.items()}

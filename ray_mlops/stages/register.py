@@ -6,18 +6,23 @@ file `<digest>.origin.json` beside it, so that the same model has the same diges
 
 import json
 import tempfile
+from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute
 
 from ray_mlops import algorithms
-from ray_mlops.contract import Algorithm, Decision, Evaluation, Features, ModelVersion, Run, Table, Trained
+from ray_mlops.contract import Algorithm, Decision, Evaluation, Features, ModelVersion, Run, Schema, Table, Trained
 from ray_mlops.fraud import predictor, pyfunc
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import Predictor
-from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.monitoring import attribution
+from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.monitoring.sketches import baseline_of
 from ray_mlops.platform import files, tables
 from ray_mlops.platform.admission import Gate, RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
@@ -27,6 +32,7 @@ pc: Any = pyarrow.compute  # its functions are made at import, where no type che
 
 __all__ = ["Gate", "RegisterConfig", "check", "fill", "lineage", "run"]
 _MOST_BASELINE_ROWS = 2_000_000
+EXPLAINED = 1_000  # rows of validation whose scores are explained
 _CODE = ("ray_mlops.stages.features", "ray_mlops.stages.train", "ray_mlops.fraud.predictor")
 
 
@@ -82,7 +88,7 @@ def fill(
             folder, fitted, model, definition, calibration=evaluation.calibration, thresholds=evaluation.thresholds
         )
         scoring = Predictor(fitted.load(model), definition, evaluation.calibration, evaluation.thresholds)
-        baseline, sample = _baseline(scoring, features)
+        baseline, sample = _baseline(scoring, features, evaluation.slices)
     pyfunc.write(folder, scoring, sample)
     chosen = decision.model_dump(mode="json", exclude={"uri", "fingerprint", "report"})
     _write(folder, "baseline.json", json.loads(baseline.model_dump_json()))
@@ -108,18 +114,41 @@ def lineage(run: Run, features: Features, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _baseline(scoring: Predictor, features: Features) -> tuple[Baseline, np.ndarray]:
-    """Features of train and validation rows (of validation alone where both are very many); scores of validation. And
-    the first row of validation."""
+def _baseline(scoring: Predictor, features: Features, slices: Sequence[str]) -> tuple[Baseline, np.ndarray]:
+    """Features of train and validation rows (of validation alone where both are very many); scores of validation, also by
+    the values of `slices`. And the first row of validation."""
     rows = features.rows["train"] + features.rows["validation"]
     parts = ["validation"] if rows > _MOST_BASELINE_ROWS else ["train", "validation"]
-    names = list(features.names)
-    table = tables.load(features.table, [*names, "split"], pc.field("split").isin(parts))
+    names, data = list(features.names), scoring.definition.data
+    table = tables.load(features.table, [*names, data.key, "split"], pc.field("split").isin(parts))
     matrix = np.stack([table[name].to_numpy().astype(np.float32) for name in names], axis=1)
     held_out = np.asarray(pc.equal(table["split"], "validation"))
     scores = scoring.score(matrix[held_out])
-    decisions = [predictor.ACTIONS[action] for action in scores.action]
-    return Baseline.of(names, matrix, scores.score, decisions=decisions), matrix[held_out][0]
+    texts = [name for name in scoring.definition.asked if data.column(name).type in ("string", "bool")]
+    kept = [name for name in texts if name not in (data.key, data.time, *data.entities)]
+    sent = _sent(features, data, [*dict.fromkeys((*kept, *slices))], table[data.key])
+    baseline = baseline_of(
+        names,
+        matrix,
+        scores.score,
+        decisions=[predictor.ACTIONS[action] for action in scores.action],
+        actions=predictor.ACTIONS,
+        inputs=sent,
+        slices={name: list(compress(sent[name], held_out)) for name in slices},
+    )
+    explained = matrix[held_out][:: max(1, int(held_out.sum()) // EXPLAINED)]
+    contributions = np.asarray(scoring.model.explain(explained), np.float64)
+    importance = attribution.importance(tuple(names), contributions)
+    return baseline.model_copy(update={"importance": importance}), matrix[held_out][0]
+
+
+def _sent(features: Features, data: Schema, names: list[str], keys: pa.ChunkedArray) -> dict[str, list[Any]]:
+    """Columns of the history, for the rows with these keys."""
+    if not names:
+        return {}
+    history = tables.load(features.history, [data.key, *names])
+    places: Any = pc.index_in(keys, value_set=history[data.key].combine_chunks())
+    return {name: history[name].take(places).to_pylist() for name in names}
 
 
 def _example(history: Table, definition: FeatureDefinition) -> dict[str, Any]:

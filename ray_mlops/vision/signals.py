@@ -1,8 +1,10 @@
-"""A few numbers of a picture as a model is given it: what monitoring compares with the training pictures."""
+"""A few numbers of a picture, as it came and as a model is given it: what monitoring compares with the training pictures."""
 
 import numpy as np
 
 NAMES = ("brightness", "contrast", "sharpness", "saturation", "dark_share", "bright_share")
+SHAPES = ("megapixels", "aspect")
+SEEN = (*NAMES, *SHAPES)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK, _BRIGHT = 0.05, 0.95
 _AT_ONCE = 512
@@ -16,6 +18,12 @@ def signals(pixels: np.ndarray) -> np.ndarray:
     """
     parts = [_signals(pixels[start : start + _AT_ONCE]) for start in range(0, len(pixels), _AT_ONCE)]
     return np.concatenate(parts) if parts else np.empty((0, len(NAMES)), np.float32)
+
+
+def shapes(sizes: np.ndarray) -> np.ndarray:
+    """Of widths and heights `(rows, 2)`, before any transform, the values of `SHAPES`, `(rows, 2)` float32; NaN where unknown."""
+    wide, high = np.asarray(sizes, np.float64).reshape(-1, 2).T
+    return np.stack([wide * high / 1e6, wide / np.maximum(high, 1)], axis=1).astype(np.float32)
 
 
 def _signals(pixels: np.ndarray) -> np.ndarray:

@@ -12,13 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import orjson
 import pytest
 
-from ray_mlops.fraud.predictor import Predictor
-from ray_mlops.monitoring import captured
-from ray_mlops.monitoring.sketches import Baseline
 from ray_mlops.platform import segments
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.runtime import free_port
@@ -108,10 +104,12 @@ def url(ray_session: None, made: Bundle, tmp_path: Path) -> Iterator[str]:
     endpoints.undeploy(NAME)
 
 
-def test_what_was_answered_is_in_the_log_once(url: str, made: Bundle, tmp_path: Path) -> None:
+def whole_lines(folder: Path) -> list[bytes]:
+    return [line for _, line in segments.lines(str(folder)) if line.endswith(b"\n")]
+
+
+def test_what_was_answered_is_in_the_log_once(url: str, tmp_path: Path) -> None:
     folder, callers = tmp_path / "capture", Callers(url)
-    names = Predictor.load(made).definition.names
-    baseline = Baseline.of(names, np.zeros((100, len(names)), np.float32), np.zeros(100), decisions=["approve"] * 100)
     seen = 0
     try:
         callers.more(50)
@@ -122,13 +120,12 @@ def test_what_was_answered_is_in_the_log_once(url: str, made: Bundle, tmp_path: 
                 if len(replicas(NAME)) == 2:
                     os.kill(replicas(NAME)[0], signal.SIGKILL)
                 callers.more(100)
-            found = captured.count(str(folder), baseline, made.digest)
-            assert seen <= found.sketch.requests and found.other_versions == 0
-            seen = found.sketch.requests
+            found = whole_lines(folder)
+            assert seen <= len(found), "a reader beside the compaction misses nothing"
+            seen = len(found)
     finally:
         callers.stop()
-    lines = [line for _, line in segments.lines(str(folder)) if line.endswith(b"\n")]
+    lines = whole_lines(folder)
     logged = {orjson.loads(line)["request_id"] for line in lines}
     assert set(callers.answered) <= logged and len(callers.answered) > 400
     assert len(set(lines)) == len(lines)
-    assert captured.count(str(folder), baseline, made.digest).sketch.requests == len(lines)

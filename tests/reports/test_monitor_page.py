@@ -1,38 +1,40 @@
+from ray_mlops.monitoring.judging import Judging
 from ray_mlops.reports.monitor_page import monitor_page
 from ray_mlops.reports.page import render
 
 TOLD = {
-    "endpoint": "fraud", "version": "3", "digest": "d", "requests": 500, "min_requests": 200, "psi_limit": 0.2,
-    "false_alarms": 0.01, "other_versions": 4, "degraded": 2, "unreadable": 1, "not_compacted": "", "first": "2024-01-01T00:00:00.5Z",
-    "last": "2024-01-02T00:00:00Z", "files": [], "status": "ok", "alarms": [], "shifts": [],
+    "endpoint": "fraud", "version": "3", "digest": "d", "requests": 500, "degraded": 2, "refused": 1,
+    "capture": {"dropped": 7}, "settings": Judging().model_dump(mode="json"), "first": "2024-01-01T00:00:00Z",
+    "last": "2024-01-02T00:00:00Z", "windows": [], "status": "ok", "alarms": [], "readings": [],
+    "replay": {"windows": 0, "fired": 0}, "not_compacted": "", "quality": [], "tested": {},
 }  # fmt: skip
-SHIFT = {
-    "name": "amount", "of": "feature", "rows": 500, "psi": 0.5, "expected": 0.02, "threshold": 0.22, "alarm": True,
-    "ks": 0.3, "outside_share": 0.01, "missing_share": 0.0, "missing_share_before": 0.1,
+ALARM = "data drift: feature amount: PSI 0.50; in 2 of 3 windows"
+WINDOW = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-01T00:05:00Z", "requests": 500, "alarms": [ALARM]}
+READING = {
+    "monitor": "data drift", "name": "feature amount", "rows": 500, "effect": 0.48, "limit": 0.2, "chance": 1e-9,
+    "words": "PSI 0.50", "exceeds": True,
+    "measures": {"psi": 0.5, "expected": 0.02, "ks": 0.3, "js": 0.1, "wasserstein": 0.2},
 }  # fmt: skip
+QUALITY = READING | {"monitor": "data quality", "name": "amount missing", "words": "7.0% of 500, 0.0% in training"}
 SIDE = {"edges": [0.1, 0.10000001, 5.0], "counts": [0, 10, 20, 0], "missing": 1}
 
 
 def test_too_few_requests_are_no_verdict():
     html = render(monitor_page(TOLD | {"status": "insufficient_data", "requests": 50}, {}))
-    assert "150 more requests" in html and "No drift" not in html
+    assert "150 more requests" in html and "No alarm" not in html
 
 
 def test_quiet_traffic_is_told():
     html = render(monitor_page(TOLD, {}))
-    assert "No drift" in html and "2024-01-01 00:00:00" in html
+    assert "No alarm" in html and "2024-01-01 00:00:00" in html
 
 
 def test_an_alarm_is_told_with_both_distributions():
-    told = TOLD | {"status": "drift", "alarms": ["feature amount: PSI 0.50 is above 0.22"], "shifts": [SHIFT]}
-    html = render(monitor_page(told, {"amount": {"before": SIDE, "now": SIDE | {"counts": [0, 1, 2, 30]}}}))
-    assert "feature amount: PSI 0.50 is above 0.22" in html
-    for label in (
-        '"amount": "0.1"',
-        '"amount": "0.1 (2)"',
-        '"amount": "higher"',
-        '"amount": "missing"',
-        '"when": "now"',
-    ):
-        assert label in html.replace("\\u0022", '"')
-    assert '"amount": "lower"' not in html
+    told = TOLD | {"status": "alarm", "alarms": [ALARM], "readings": [READING, QUALITY], "windows": [WINDOW]}
+    told |= {"replay": {"windows": 200, "fired": 3}}
+    html = render(monitor_page(told, {"feature amount": {"before": SIDE, "now": SIDE | {"counts": [0, 1, 2, 30]}}}))
+    for text in (ALARM, "7.0% of 500", "fired in 3 of the last 200 windows", "Data quality"):
+        assert text in html
+    for label in ("0.1", "0.1 (2)", "higher", "missing"):
+        assert f'"feature amount": "{label}"' in html.replace("\\u0022", '"')
+    assert '"feature amount": "lower"' not in html

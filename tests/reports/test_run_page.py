@@ -43,7 +43,7 @@ RECORDS = [
     record("register", name="fraud", version="3", digest="d1", aliases=["champion"]),
     record("deploy", name="fraud", url="http://127.0.0.1:8000/fraud", version="3"),
     record(
-        "monitor", status="drift", requests=1234, alarms=["feature amount: PSI 0.50 is above 0.26"],
+        "monitor", status="alarm", requests=1234, alarms=["feature amount: PSI 0.50 is above 0.26"],
         report=report("monitor"),
     ),
 ]  # fmt: skip

@@ -23,7 +23,7 @@ from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.image_app import build_image_app
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.vision.predictor import ImagePredictor
-from ray_mlops.vision.signals import NAMES
+from ray_mlops.vision.signals import SEEN
 from ray_mlops.vision.transform import Transform
 from tests.serving import made_up
 from tests.small_images import CentroidModel
@@ -207,7 +207,7 @@ def test_every_picture_answered_is_a_line_of_the_log(tmp_path: Path) -> None:
     (log,) = (tmp_path / "capture").glob("*.jsonl")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["decision"] for line in lines] == ["white", "black"]
-    assert set(lines[0]["features"]) == set(NAMES) and lines[0]["digest"] == "d"
+    assert set(lines[0]["features"]) == set(SEEN) and lines[0]["digest"] == "d"
     assert lines[0]["features"]["brightness"] == pytest.approx(250 / 255, abs=0.01)
 
 

@@ -11,7 +11,7 @@ from ray_mlops.algorithms.boosting import XGBoost
 from ray_mlops.contract import ModelVersion, Run, Table
 from ray_mlops.errors import ConfigError, GateError
 from ray_mlops.fraud.predictor import Predictor
-from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.registry import open_registry
 from ray_mlops.stages import register
@@ -57,6 +57,10 @@ def test_the_bundle_holds_all_that_an_endpoint_needs(version: ModelVersion) -> N
     assert set(baseline.features) == set(predictor.definition.names)
     assert baseline.score.rows == 2000 and sum(baseline.decisions.values()) == 2000
     assert baseline.features["amount"].rows == 4000
+    assert set(baseline.decisions) == {"approve", "review", "block"} and baseline.unselected == "approve"
+    assert (
+        set(baseline.inputs["channel"].counts) == {"chip", "online"} and sum(baseline.inputs["channel"].cells) == 4000
+    )
     lineage = bundle.json("lineage.json")
     assert lineage["tables"]["history"]["name"] == "small.clean" and lineage["algorithm"]["kind"] == "xgboost"
     assert lineage["environment"]["python"] and lineage["code"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ray_mlops.vision.signals import NAMES, signals
+from ray_mlops.vision.signals import NAMES, SHAPES, shapes, signals
 
 RANDOM = np.random.default_rng(2)
 
@@ -38,3 +38,9 @@ def test_many_pictures_are_many_single_ones_and_none_are_none() -> None:
 
 def test_a_single_pixel_has_no_neighbours() -> None:
     assert of(np.full((1, 1, 1), 9, np.uint8))["sharpness"] == 0
+
+
+def test_the_shape_is_that_of_the_file() -> None:
+    found = shapes(np.array([[2_000, 1_000], [10, 40]]))
+    assert found.tolist() == [[2.0, 2.0], pytest.approx([0.0004, 0.25])]
+    assert shapes(np.empty((0, 2))).shape == (0, len(SHAPES))

@@ -14,7 +14,7 @@ from ray_mlops.serving.schema import Problem
 # Load balancers ask for these without a key; they tell a name and a version. The page asks for a key itself.
 OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready", try_page.PATH})
 ANY_KEY = frozenset({"/model", "/openapi.json"})
-SCOPES: Mapping[str, str] = {"/labels": "label", "/stats": "admin"}
+SCOPES: Mapping[str, str] = {"/labels": "label", "/metrics": "metrics", "/stats": "admin"}
 MODELS = "/models/"
 _MAKE = "`ray-mlops keys create` makes one"
 _CREDENTIALS = (b"authorization", b"x-api-key")
@@ -28,7 +28,7 @@ def native(status: int, message: str, headers: Headers) -> Response:
 
 
 class Guard:
-    """Lets in who has a key for the route: scope `label` for `/labels`, `admin` for `/stats`, `score` for all others.
+    """Lets in who has a key for the route: scope `label` for `/labels`, `metrics` for `/metrics`, `admin` for `/stats`, `score` for all others.
 
     `admin` opens every route. 401 without a valid key, 403 with one of another scope, 429 above the rate of the key;
     `words` says in which words a path is refused.

@@ -23,8 +23,8 @@ from ray_mlops.contract.names import KeyName
 from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.platform import files
 
-Scope = Literal["score", "label", "admin"]
-SCOPES: tuple[Scope, ...] = ("score", "label", "admin")
+Scope = Literal["score", "label", "metrics", "admin"]
+SCOPES: tuple[Scope, ...] = ("score", "label", "metrics", "admin")
 TOKEN = re.compile(r"rmk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 

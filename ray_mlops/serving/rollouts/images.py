@@ -11,7 +11,9 @@ from ray_mlops.serving.image_answers import Answerer, Pinned
 from ray_mlops.serving.rollouts import fitting
 from ray_mlops.serving.rollouts.beside import Beside, comparison
 from ray_mlops.serving.rollouts.switch import Setting, Stopwatch, Switch, Underway
+from ray_mlops.serving.watching import Watcher
 from ray_mlops.vision.predictor import ImagePredictor
+from ray_mlops.vision.signals import SEEN
 
 MOST_WAITING = 32  # pictures are larger than rows
 
@@ -19,8 +21,8 @@ MOST_WAITING = 32  # pictures are larger than rows
 class Answerers:
     """`switch.Family` of an endpoint for images."""
 
-    def __init__(self, bundle: Bundle, champion: Answerer) -> None:
-        self._bundle, self._champion = bundle, champion
+    def __init__(self, bundle: Bundle, champion: Answerer, watcher: Watcher | None = None) -> None:
+        self._bundle, self._champion, self._watcher = bundle, champion, watcher
 
     def load(self, setting: Setting) -> Answerer:
         """The challenger, which has answered once."""
@@ -28,7 +30,8 @@ class Answerers:
         fitting.check(self._bundle, bundle)
         predictor = ImagePredictor.load(bundle)
         predictor.probabilities(np.zeros((1, *predictor.transform.shape), np.uint8))
-        return self._champion.beside(predictor, Pinned(setting.version, setting.digest))
+        watch = self._watcher.watch(bundle, SEEN) if self._watcher else None
+        return self._champion.beside(predictor, Pinned(setting.version, setting.digest, watch))
 
     def beside(self, setting: Setting) -> Beside:
         """A side process for pictures."""

@@ -15,6 +15,7 @@ from ray_mlops.serving.rollouts import fitting
 from ray_mlops.serving.rollouts.beside import Beside, comparison
 from ray_mlops.serving.rollouts.switch import Setting, Stopwatch, Switch, Underway
 from ray_mlops.serving.scoring import Scorer
+from ray_mlops.serving.watching import Watcher
 
 
 class Run(Protocol):
@@ -26,8 +27,8 @@ class Run(Protocol):
 class Scorers:
     """`switch.Family` of an endpoint for transactions."""
 
-    def __init__(self, bundle: Bundle, champion: Scorer) -> None:
-        self._bundle, self._champion = bundle, champion
+    def __init__(self, bundle: Bundle, champion: Scorer, watcher: Watcher | None = None) -> None:
+        self._bundle, self._champion, self._watcher = bundle, champion, watcher
 
     def load(self, setting: Setting) -> Scorer:
         """The challenger, which has answered once; its features come from the champion's store."""
@@ -38,7 +39,8 @@ class Scorers:
         predictor.reasons(row, 1)
         predictor.score(row)
         own = {"predictor": predictor, "version": setting.version, "digest": setting.digest}
-        return replace(self._champion, **own, store=None, substitute=None)
+        watch = self._watcher.watch(bundle, predictor.definition.names) if self._watcher else None
+        return replace(self._champion, **own, store=None, substitute=None, watch=watch)
 
     def beside(self, setting: Setting) -> Beside:
         """A side process for feature rows."""

@@ -10,7 +10,7 @@ from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run
 from ray_mlops.contract.names import EndpointName
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import endpoint as endpoints
-from ray_mlops.serving import probe
+from ray_mlops.serving import probe, watching
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.asynchronous.limits import Asynchronous
@@ -19,6 +19,7 @@ from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_limits import ImageLimits
 from ray_mlops.serving.image_replica import ImageReplica, ImageSettings, example
 from ray_mlops.serving.rollouts import replicas
+from ray_mlops.serving.watching import Watching
 
 
 class ImageDeployConfig(Frozen):
@@ -31,6 +32,7 @@ class ImageDeployConfig(Frozen):
     limits: ImageLimits = ImageLimits()
     scale: Scale = Scale()
     capturing: Capturing = Capturing()
+    watching: Watching = Watching()
     asynchronous: Asynchronous = Asynchronous()
 
 
@@ -43,7 +45,8 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
     name = endpoints.named(config.name, version)
     settings, asked = prepared(config, version=version, folder=endpoints.local_folder(run.root, name))
     queue = {"queue": endpoints.queue_folder(run.root, name), "asynchronous": config.asynchronous}
-    settings = settings.model_copy(update={"name": name, "access": access, **queue})
+    monitoring = {"monitoring": endpoints.monitoring_folder(run.root, name)}
+    settings = settings.model_copy(update={"name": name, "access": access, **queue, **monitoring})
     code = uuid.uuid4().hex
     url = endpoints.start(
         settings,
@@ -54,7 +57,8 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         replica=ImageReplica,
         code=code,
     )
-    probe.ask(url, asked, seconds=config.limits.deadline_s, route="predict", key=key)
+    with watching.counted(settings.monitoring, version.digest, config.watching):
+        probe.ask(url, asked, seconds=config.limits.deadline_s, route="predict", key=key)
     endpoint = Endpoint(
         uri=run.uri,
         fingerprint=run.fingerprint,
@@ -63,6 +67,7 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
         version=version.version,
         digest=version.digest,
         capture=settings.capture,
+        monitoring=settings.monitoring,
         route="predict",
     )
     endpoints.remember(endpoint, run.root)
@@ -81,7 +86,9 @@ def prepared(
         digest=version.digest,
         version=version.version,
         capture=f"{folder}/capture",
+        monitoring=f"{folder}/monitoring",
         limits=config.limits,
         capturing=config.capturing,
+        watching=config.watching,
     )
     return settings, example(bundle)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute
 
 from ray_mlops import algorithms
-from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ModelVersion, Run, Trained
-from ray_mlops.monitoring.sketches import Baseline
-from ray_mlops.platform import files
+from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ImageTable, ModelVersion, Run, Trained
+from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.monitoring.sketches import baseline_of
+from ray_mlops.platform import files, tables
 from ray_mlops.platform.admission import RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.provenance import made_by
@@ -18,8 +20,9 @@ from ray_mlops.vision import predictor, pyfunc
 from ray_mlops.vision.parts import ImageSource
 from ray_mlops.vision.pictures import thumbnail
 from ray_mlops.vision.predictor import ImagePredictor
-from ray_mlops.vision.signals import NAMES, signals
+from ray_mlops.vision.signals import SEEN, shapes, signals
 
+pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 _CODE = ("ray_mlops.stages.images.features", "ray_mlops.stages.train", "ray_mlops.vision.predictor")
 _MOST_BASELINE_ROWS = 20_000
 _BATCH_ROWS = 512
@@ -69,19 +72,23 @@ def _save(folder: str, fitted: Algorithm, features: ImageFeatures, trained: Trai
         )
         (temperature,) = evaluation.calibration["temperature"]
         answering = ImagePredictor(fitted.load(model), source.transform, features.classes, temperature)
-        baseline, example = _baseline(answering, source)
+        baseline, example = _baseline(answering, source, features.source)
     _write(folder, "baseline.json", json.loads(baseline.model_dump_json()))
     Path(folder, "example.png").write_bytes(thumbnail(example, max(example.shape[:2])))
     pyfunc.write(folder, str(Path(folder, "example.png")))
 
 
-def _baseline(answering: ImagePredictor, source: ImageSource) -> tuple[Baseline, np.ndarray]:
-    """What the validation images look like and how they were answered; and the first of them."""
+def _baseline(answering: ImagePredictor, source: ImageSource, pictures: ImageTable) -> tuple[Baseline, np.ndarray]:
+    """What the validation images look like, also as files, and how they were answered; and the first of them."""
+    sizes = tables.load(pictures, [pictures.data.key, "width", "height"])
+    keys = sizes[pictures.data.key].combine_chunks()
     seen, sure, told, first, rows = [], [], [], None, 0
     for batch in source.batches("validation", _BATCH_ROWS):
         pixels = source.decoded(batch)
         given = answering.probabilities(pixels)
-        seen.append(signals(pixels))
+        places: Any = pc.index_in(batch[source.key], value_set=keys)
+        shape = np.stack([sizes[name].take(places).to_numpy() for name in ("width", "height")], axis=1)
+        seen.append(np.concatenate([signals(pixels), shapes(shape)], axis=1))
         sure.append(given.max(axis=1))
         told += [answering.classes[place] for place in given.argmax(axis=1)]
         first = pixels[0] if first is None else first
@@ -89,7 +96,8 @@ def _baseline(answering: ImagePredictor, source: ImageSource) -> tuple[Baseline,
         if rows >= _MOST_BASELINE_ROWS:
             break
     assert first is not None
-    return Baseline.of(NAMES, np.concatenate(seen), np.concatenate(sure), decisions=told), first
+    scores = np.concatenate(sure)
+    return baseline_of(SEEN, np.concatenate(seen), scores, decisions=told, actions=answering.classes), first
 
 
 def _lineage(run: Run, features: ImageFeatures, trained: Trained) -> dict[str, Any]:

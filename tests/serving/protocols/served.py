@@ -59,9 +59,16 @@ def serving(folder: Path) -> Iterator[str]:
     """The address of both, while they answer."""
     limits = Limits(max_body_bytes=100_000, max_transactions=50)
     mounted = [Mount("/small", transaction_app(folder, limits)), Mount("/shades", image_app(folder))]
+    with on_loopback(Starlette(routes=mounted)) as url:
+        yield url
+
+
+@contextmanager
+def on_loopback(app: Starlette) -> Iterator[str]:
+    """The address of an application, while it answers."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(Starlette(routes=mounted), log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started and thread.is_alive():

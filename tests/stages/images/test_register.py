@@ -8,13 +8,13 @@ import pytest
 
 from ray_mlops.contract import Evaluation, ImageFeatures, ModelVersion, Trained
 from ray_mlops.errors import GateError
-from ray_mlops.monitoring.sketches import Baseline
+from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.platform.admission import RegisterConfig
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.stages.images import register
 from ray_mlops.vision.parts import ImageSource
 from ray_mlops.vision.predictor import ImagePredictor
-from ray_mlops.vision.signals import NAMES
+from ray_mlops.vision.signals import SEEN
 from tests import small_images
 
 Made = tuple[Path, ImageFeatures, Trained, Evaluation, ModelVersion]
@@ -46,7 +46,7 @@ def test_the_bundle_answers_as_the_model_was_judged(made: Made) -> None:
 def test_the_baseline_is_of_the_validation_images(made: Made) -> None:
     _, features, _, _, version = made
     baseline = Baseline.model_validate(Bundle.load(version.uri).json("baseline.json"))
-    assert set(baseline.features) == set(NAMES)
+    assert set(baseline.features) == set(SEEN)
     assert baseline.score.rows == sum(baseline.decisions.values()) == features.rows["validation"]
     assert set(baseline.decisions) <= set(features.classes)
 
