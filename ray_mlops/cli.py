@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import fleet_commands, key_commands, load_commands
+from ray_mlops import cluster_commands, fleet_commands, key_commands, load_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(load_commands.app)
 app.add_typer(fleet_commands.app)
@@ -242,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
             code = command.main(args=arguments, prog_name="ray-mlops", standalone_mode=False)
         if code == _STOPPED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
-        return 0
+        return code or 0  # that of a job, or none
     except ClickException as error:
         error.show()
         return error.exit_code

@@ -69,7 +69,7 @@ def test_reading_a_recipe_loads_neither_ray_nor_torch(statement: str) -> None:
 
 def test_only_the_rim_names_ray() -> None:
     tables, training = ("tables", "table_parts", "exchange"), ("fleet", "ray_worker", "streams", "search", "population")
-    platform = ("runtime", "local_head", "user_code", *tables, *training)
+    platform = ("runtime", "local_head", "room", "user_code", *tables, *training)
     rim = ("stages/", "serving/", "online/", "clusters/", *(f"platform/{name}.py" for name in platform))
     for path in PACKAGE.rglob("*.py"):
         inside = path.relative_to(PACKAGE).as_posix()
