@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import cluster_commands, fleet_commands, key_commands, load_commands
+from ray_mlops import ci_commands, cluster_commands, fleet_commands, key_commands, load_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(ci_commands.app, name="ci")
 app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(load_commands.app)
