@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import key_commands, load_commands
+from ray_mlops import ci_commands, cluster_commands, fleet_commands, key_commands, load_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -23,8 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(ci_commands.app, name="ci")
+app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(load_commands.app)
+app.add_typer(fleet_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
@@ -242,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
             code = command.main(args=arguments, prog_name="ray-mlops", standalone_mode=False)
         if code == _STOPPED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
-        return 0
+        return code or 0  # that of a job, or none
     except ClickException as error:
         error.show()
         return error.exit_code

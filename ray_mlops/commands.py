@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+import yaml
+
 from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
 from ray_mlops.contract.names import ENDPOINT
@@ -12,6 +14,7 @@ from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store, tracking
+from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import gate
 from ray_mlops.serving.rollouts import ending
 from ray_mlops.stage_names import StageName
@@ -114,6 +117,16 @@ def reject(root: str, model: str, reason: str) -> None:
     champion = known.reject(version.name, version.version, reason)
     print(f"{version.name}/{version.version} is rejected.")
     print(f"Champion: {champion.name}/{champion.version}." if champion else "No approved version is left.")
+
+
+def lineage(root: str, model: str) -> None:
+    """Print what a version was made from, out of its verified bundle, and what was done to it since, as YAML."""
+    version = named(registry.open_registry(administration(root)), model, default="champion")
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    made: dict[str, Any] = {"model": f"{version.name}/{version.version}", "digest": version.digest, "run": version.run}
+    made |= bundle.json("lineage.json") if bundle.has("lineage.json") else {}
+    made["changes"] = [change.model_dump(mode="json") for change in reversed(version.changes)]
+    print(yaml.safe_dump(made, sort_keys=False), end="")
 
 
 def deploy(root: str, model: str, assignments: Sequence[str], *, verbose: bool = False) -> None:

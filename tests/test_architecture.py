@@ -72,8 +72,8 @@ def test_only_the_rim_names_ray() -> None:
         ("tables", "table_parts", "exchange", "time_slices"),
         ("fleet", "ray_worker", "streams", "search", "population"),
     )
-    platform = ("runtime", "local_head", "user_code", *tables, *training)
-    rim = ("stages/", "serving/", "online/", *(f"platform/{name}.py" for name in platform))
+    platform = ("runtime", "local_head", "room", "user_code", *tables, *training)
+    rim = ("stages/", "serving/", "online/", "clusters/", *(f"platform/{name}.py" for name in platform))
     for path in PACKAGE.rglob("*.py"):
         inside = path.relative_to(PACKAGE).as_posix()
         for node in ast.walk(ast.parse(path.read_text())):

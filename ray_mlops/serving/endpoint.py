@@ -149,6 +149,11 @@ def target(settings: Mapping[str, Any], scale: Scale, replica: type, *, code: st
     return serve.RunTarget(app, name=name, route_prefix=f"/{name}", logging_config=_quiet())
 
 
+def application(settings: Answering, scale: Scale, replica: type) -> Any:
+    """What Serve runs for an endpoint that its own config file declares."""
+    return _deployment(scale, replica).bind(settings.model_dump(mode="json"))
+
+
 def _deployment(scale: Scale, replica: type) -> Any:
     from ray import serve
 

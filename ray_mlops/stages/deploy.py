@@ -107,8 +107,6 @@ def prepared(
 
     Raises what `run` raises before it starts replicas.
     """
-    bundle = Bundle.load(version.uri, digest=version.digest)
-    definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
     own = {
         "name": version.name,
         "capture": f"{folder}/capture",
@@ -117,11 +115,26 @@ def prepared(
         "monitoring": f"{folder}/monitoring",
     }
     settings = _settings(config, run, version).model_copy(update=own)
+    return settings, _proven(config, run, version, settings).json("example.json")
+
+
+def ready(config: DeployConfig, run: Run, *, version: ModelVersion) -> Settings:
+    """What replicas are told that somebody else starts: proven, with the entity store filled; raises as `run` does."""
+    access, _ = opening.access(run.root, config.network)
+    settings = _settings(config, run, version).model_copy(update={"access": access})
+    _proven(config, run, version, settings)
+    return settings
+
+
+def _proven(config: DeployConfig, run: Run, version: ModelVersion, settings: Settings) -> Bundle:
+    """The bundle of a version, once the online path is proven and the entity store filled."""
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
     history = _history(version.uri, definition)
     if history is not None:
         _prove(config, definition, history, settings, run)
     _fill(settings.store, definition, history, CaptureLog(settings.capture), run)
-    return settings, bundle.json("example.json")
+    return bundle
 
 
 def prove(config: DeployConfig, run: Run, version: ModelVersion) -> int:

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, Field
 from ray_mlops.algorithms import describe, with_settings
 from ray_mlops.algorithms.worker import validation_metrics
 from ray_mlops.contract import Algorithm, Backend, Data, Decision, Features, Frozen, ImageFeatures, Run, Trained, Trials
-from ray_mlops.platform import checkpoints, files, fleet, ray_worker
+from ray_mlops.errors import TrainingError
+from ray_mlops.platform import checkpoints, files, fleet, ray_worker, room
 from ray_mlops.platform.permission import require_model
 from ray_mlops.platform.ray_worker import RayWorker
 from ray_mlops.platform.user_code import by_value
@@ -103,8 +104,8 @@ def placement(config: TrainConfig, backend: Backend, cluster: Mapping[str, float
     least, most = config.span
     gpus, cores = int(cluster.get("GPU", 0)), cluster.get("CPU", 1.0)
     wanted = backend in _GPU_BACKENDS and gpus >= least if config.gpu == "auto" else config.gpu
-    room = max(cores - 1, cores / 2) if config.stream else cores  # Ray Data needs a core, or the workers wait for ever
-    cpus = config.cpus_per_worker or min(1.0, room / (most if config.stream else least))
+    free = max(cores - 1, cores / 2) if config.stream else cores  # Ray Data needs a core, or the workers wait for ever
+    cpus = config.cpus_per_worker or min(1.0, free / (most if config.stream else least))
     resources = {"CPU": cpus, **({"GPU": 1.0} if wanted else {})}
     return {
         "num_workers": config.workers,
@@ -153,6 +154,7 @@ def _fit(job: _Job, run: Run) -> tuple[_Outcome, dict[str, float]]:
     place = placement(config, job.algorithm.backend, ray.cluster_resources())
     if alone and len(ray.nodes()) == 1 and fits_here(config, job.rows, gpu=place["use_gpu"]):
         return fleet.fit_here(_work, {"job": replace(job, here=True)}, run), {}
+    _require_room(place["resources_per_worker"])
     return fleet.fit(
         _work,
         {"job": job},
@@ -162,6 +164,14 @@ def _fit(job: _Job, run: Run) -> tuple[_Outcome, dict[str, float]]:
         endurance=fleet.Endurance(config.retries, config.start_minutes, config.checkpoints),
         data=_streamed(job),
     )
+
+
+def _require_room(resources: Mapping[str, float]) -> None:
+    """Say at once that no node will ever take a worker, where Ray would wait; a node of its size may be missing for now."""
+    import ray
+
+    if wrong := room.lacking(1, resources, *room.capacity(ray.get_runtime_context().gcs_address)):
+        raise TrainingError(f"the workers can never start: {wrong}. Change train.gpu or train.cpus_per_worker.")
 
 
 def _streamed(job: _Job) -> Mapping[str, Any]:

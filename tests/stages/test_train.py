@@ -186,6 +186,13 @@ def test_labels_of_one_class_are_refused_before_anything_starts(made: Features, 
         trained(lonely, tmp_path, XGBoost())
 
 
+def test_a_gpu_that_no_node_has_is_said_at_once(made: Features, tmp_path: Path) -> None:
+    with pytest.raises(
+        TrainingError, match="can never start: there is room for 0 of 1 x .*1 GPU; the largest node has"
+    ):
+        trained(made, tmp_path, XGBoost(rounds=2), TrainConfig(gpu=True))
+
+
 def test_workers_that_cannot_meet_are_refused(made: Features, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="backend 'none'.*--train.workers 1"):
         trained(made, tmp_path, LargeAmounts(), TrainConfig(workers=2))

@@ -41,12 +41,8 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
 
     Raises `StorageError` when the bundle is damaged and `EndpointError` when the endpoint cannot start or answer.
     """
-    access, key = opening.access(run.root, config.network)
-    name = endpoints.named(config.name, version)
-    settings, asked = prepared(config, version=version, folder=endpoints.local_folder(run.root, name))
-    queue = {"queue": endpoints.queue_folder(run.root, name), "asynchronous": config.asynchronous}
-    monitoring = {"monitoring": endpoints.monitoring_folder(run.root, name)}
-    settings = settings.model_copy(update={"name": name, "access": access, **queue, **monitoring})
+    settings, key, asked = _settled(config, run, version)
+    name = settings.name
     code = uuid.uuid4().hex
     url = endpoints.start(
         settings,
@@ -73,6 +69,28 @@ def run(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> Endpoi
     endpoints.remember(endpoint, run.root)
     replicas.remember(version, config, settings, code, run.root)
     return endpoint
+
+
+def ready(config: ImageDeployConfig, run: Run, *, version: ModelVersion) -> ImageSettings:
+    """What replicas are told that somebody else starts; raises as `run` does."""
+    return _settled(config, run, version)[0]
+
+
+def _settled(
+    config: ImageDeployConfig, run: Run, version: ModelVersion
+) -> tuple[ImageSettings, str, Mapping[str, Any]]:
+    """What replicas are told, the key with which the deployer may ask them, and an example."""
+    access, key = opening.access(run.root, config.network)
+    name = endpoints.named(config.name, version)
+    settings, asked = prepared(config, version=version, folder=endpoints.local_folder(run.root, name))
+    own = {
+        "name": name,
+        "access": access,
+        "queue": endpoints.queue_folder(run.root, name),
+        "asynchronous": config.asynchronous,
+        "monitoring": endpoints.monitoring_folder(run.root, name),
+    }
+    return settings.model_copy(update=own), key, asked
 
 
 def prepared(

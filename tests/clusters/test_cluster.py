@@ -1,0 +1,133 @@
+"""A cluster of several nodes with token authentication on: jobs, what is said of it, an exported endpoint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ray_mlops.clusters import doctor, exporting, local, submitting
+from ray_mlops.commands import administration
+from ray_mlops.errors import RayMlopsError
+from ray_mlops.platform import registry, runtime
+from tests import lifecycle
+from tests.recipes.tiny import SMALL
+from tests.small_model import bundle
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A head and two workers, in a home of their own; nothing of them is left afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_MLOPS_HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            patch.delenv(name, raising=False)
+        patch.setenv("RAY_AUTH_MODE", "token")
+        made = local.up(2, cpus=2)
+        try:
+            yield made
+        finally:
+            assert local.down() > 0
+            assert not list(local._processes(made)) and not Path(made["temp_dir"]).exists()
+            assert local.record() is None and local.down() == 0
+
+
+def submit(cluster: dict[str, Any], root: Path, *more: str) -> "subprocess.Popen[str]":
+    settings = [word for setting in SMALL for word in ("-s", setting)]
+    command = [sys.executable, "-m", "ray_mlops.cli", "submit", "fraud", "--address", cluster["dashboard"]]
+    return subprocess.Popen(
+        [*command, "--root", str(root), *settings, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+
+
+def test_the_nodes_are_there_and_a_second_cluster_is_refused(cluster: dict[str, Any]) -> None:
+    found = local.nodes(cluster)
+    assert sorted(node["resources_total"].get("CPU", 0) for node in found) == [0, 2, 2]
+    assert local.known(cluster["dashboard"] + "/") == cluster and local.known("http://elsewhere:8265") is None
+    with pytest.raises(RayMlopsError, match="there is a cluster of ours already"):
+        local.up(1)
+
+
+def test_a_submitted_recipe_runs_there_and_shows_its_progress(cluster: dict[str, Any], tmp_path: Path) -> None:
+    job = submit(cluster, tmp_path, "--to", "ingest")
+    shown, _ = job.communicate(timeout=300)
+    assert job.returncode == 0, shown
+    assert "sending" in shown and " MB" in shown and "\ningest " in shown
+    assert lifecycle.newest_run(str(tmp_path))["status"] == "done"
+
+
+def test_what_will_never_fit_fails_at_once_with_the_jobs_code(cluster: dict[str, Any], tmp_path: Path) -> None:
+    job = submit(cluster, tmp_path, "-s", "train.gpu=true")
+    shown, _ = job.communicate(timeout=300)
+    assert job.returncode == 1, shown
+    assert "train.workers (1 x 0.01 CPU, 1 GPU) will never fit: there is room for 0 of 1" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_stops_the_job(cluster: dict[str, Any], tmp_path: Path) -> None:
+    job = submit(cluster, tmp_path)
+    assert job.stdout is not None
+    name = next(line.split()[1] for line in job.stdout if line.startswith("job "))
+    assert any("Running entrypoint" in line for line in job.stdout)
+    job.send_signal(signal.SIGINT)
+    shown, _ = job.communicate(timeout=300)
+    assert job.returncode == 130, shown
+    with submitting.client(cluster["dashboard"]) as jobs:
+        assert jobs.get_job_status(name) == "STOPPED"
+
+
+def test_the_doctor_finds_a_sound_cluster_sound(cluster: dict[str, Any], tmp_path: Path) -> None:
+    found = doctor.examine("fraud", [], address=cluster["dashboard"], root=str(tmp_path))
+    assert [one for one in found if not one["ok"] and one["check"] != "disk"] == []
+    checks = [one["check"] for one in found]
+    assert {"upload", "token", "versions", "resources"} < set(checks)
+    assert all(checks.count(each) == 3 for each in ("storage", "clock", "disk")), "one of each node"
+
+
+def test_another_token_is_refused(cluster: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ask = [sys.executable, "-m", "ray_mlops.cli", "doctor", "fraud", "--root", "s3://b/x", "--address"]
+    there = {**os.environ, "RAY_MLOPS_HOME": str(tmp_path), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    done = subprocess.run([*ask, cluster["dashboard"]], check=False, capture_output=True, text=True, env=there)
+    assert done.returncode == 1 and "does not accept" in " ".join(done.stdout.split()), done.stdout + done.stderr
+
+
+def test_an_exported_endpoint_answers_with_the_digest_it_was_exported_for(
+    cluster: dict[str, Any], tmp_path: Path
+) -> None:
+    known = registry.open_registry(administration(str(tmp_path)))
+    made = known.register("fraud", bundle(tmp_path))
+    port = runtime.free_port()
+    config = exporting.export(str(tmp_path), "serve", "fraud@challenger", [f"port={port}", "scale.max_replicas=1"])
+    request = urllib.request.Request(f"{cluster['dashboard']}/api/serve/applications/", method="PUT")
+    request.add_header("Authorization", f"Bearer {Path(cluster['token']).read_text()}")
+    request.add_header("content-type", "application/json")
+    with urllib.request.urlopen(request, json.dumps(yaml.safe_load(config)).encode(), timeout=120) as answer:
+        assert answer.status == 200
+    assert ask(f"http://127.0.0.1:{port}/fraud/health")["digest"] == made.digest
+
+
+def ask(url: str) -> Any:
+    """What a URL answers, once it does."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"{url} did not answer")
