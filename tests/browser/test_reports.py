@@ -26,6 +26,7 @@ CHARTS = (
     Chart(charts.ranked(BARS, name="name", value="y"), "Ranked"),
     Chart(charts.columns(BARS, name="name", value="y", percent=True), "Columns"),
     Chart(charts.intervals(BARS, name="name", value="y", low="low", high="high"), "Intervals"),
+    Chart(charts.swarm(ROWS, name="kind", value="y", shade="y", tips=("x",)), "A swarm"),
     Chart(charts.band(ROWS[:8], x="x", y="y", low="x", high="y"), "A band"),
 )
 TABLE = Rows([f"a wide column {place}" for place in range(12)], [tuple(NUMBERS[:12])] * 40, "A wide table")
