@@ -95,6 +95,18 @@ def models(root: Root = ROOT) -> None:
 
 
 @app.command()
+def card(
+    model: Model,
+    out: Annotated[str, typer.Option(help="write it to this file, .html or .md, instead of printing it")] = "",
+    root: Root = ROOT,
+) -> None:
+    """Print the model card of a registered version (by default the champion)."""
+    from ray_mlops import commands
+
+    commands.card(root, model, out)
+
+
+@app.command()
 def promote(
     model: Model, reason: Annotated[str, typer.Option(help="recorded with the change")] = "", root: Root = ROOT
 ) -> None:

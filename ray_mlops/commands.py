@@ -6,11 +6,12 @@ from typing import Any
 
 from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
-from ray_mlops.errors import EndpointError
+from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store, tracking
+from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import gate
 from ray_mlops.serving.rollouts import ending
 from ray_mlops.stage_names import StageName
@@ -94,6 +95,26 @@ def models(root: str) -> None:
         print("no models yet: `ray-mlops run fraud` registers the first")
         return
     console.print_table(("model", "version", "alias", "approval", "digest", "AP or accuracy"), rows)
+
+
+def card(root: str, model: str, out: str) -> None:
+    """Print the model card of a version as Markdown, or write it as HTML or Markdown."""
+    from ray_mlops.reports.card_page import Identity, card_page
+    from ray_mlops.reports.markdown import as_markdown
+    from ray_mlops.reports.page import render
+
+    if out and not out.endswith((".html", ".md")):
+        raise ConfigError(f"--out {out}: a card is written as .html or .md")
+    version = named(registry.open_registry(administration(root)), model, default="champion")
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    identity = Identity(version.name, version.version, version.digest, version.approval, version.aliases)
+    page = card_page(bundle, identity)
+    text = render(page) if out.endswith(".html") else as_markdown(page)
+    if out:
+        files.write_text(files.absolute(out), text)
+        print(f"card of {version.name}/{version.version}: {out}")
+    else:
+        print(text, end="")
 
 
 def promote(root: str, model: str, reason: str) -> None:

@@ -7,7 +7,6 @@ from ray_mlops.algorithms import ALGORITHMS
 from ray_mlops.contract import Column, Schema
 from ray_mlops.fraud.features import FeaturesConfig, Split
 from ray_mlops.pipeline import Config
-from ray_mlops.stages.evaluate import EvaluateConfig
 from ray_mlops.stages.ingest import IngestConfig, Parquet
 from ray_mlops.stages.register import RegisterConfig
 
@@ -36,6 +35,5 @@ def vehicle_claims() -> Config:
         algorithm=ALGORITHMS["lightgbm"](),
         ingest=IngestConfig(name="insurance.claims", data=data, sources=(source,)),
         features=FeaturesConfig(inputs=tuple(TYPES)[3:], calendar=("month",), split=split),
-        evaluate=EvaluateConfig(groups=("Sex", "MaritalStatus")),
         register=RegisterConfig(name="vehicle_claims", gates={"roc_auc": 0.7}),
     )
