@@ -47,6 +47,8 @@ def _outcome(made: Mapping[str, Artifact]) -> Iterable[Block]:
             yield Text(f"{stage}: {words}", tone)
     for leak in made.get("analyse", {}).get("leaks", ()):
         yield Text(f"analyse: {leak} alone gives the label away", "bad")
+    for warning in made.get("analyse", {}).get("warnings", ()):
+        yield Text(f"analyse: {warning}", "bad")
 
 
 def _facts(records: Sequence[Record], made: Mapping[str, Artifact]) -> Block:
