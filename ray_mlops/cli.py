@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import key_commands, load_commands
+from ray_mlops import key_commands, load_commands, ui_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(load_commands.app)
+app.add_typer(ui_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]

@@ -7,8 +7,9 @@ from typing import Any
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.model_card import CARD
 from ray_mlops.reports.card_limits import limits
-from ray_mlops.reports.numerals import percent, shown
+from ray_mlops.reports.numerals import percent, shown, with_ends
 from ray_mlops.reports.page import Block, Facts, Page, Rows, Section, Text
+from ray_mlops.reports.run_page import candidates
 
 _MOST_FEATURES = 15
 _MOST_SLICES = 30
@@ -79,9 +80,7 @@ def _decision(decision: Mapping[str, Any]) -> Iterator[Block]:
     yield from (Text(reason) for reason in decision["reasons"])
     yield from (Text(hint, "warning") for hint in decision.get("hints", ()))
     if scores := decision.get("scores"):
-        names = list(dict.fromkeys(name for figures in scores.values() for name in figures))
-        rows = [(candidate, *(figures.get(name) for name in names)) for candidate, figures in scores.items()]
-        yield Rows(("candidate", *(name.replace("_", " ") for name in names)), rows, "On the later part of the data")
+        yield candidates(scores)
 
 
 def _data(lineage: Mapping[str, Any]) -> Iterator[Block]:
@@ -112,8 +111,7 @@ def _figures(
         ]
         yield Rows(("figure", "value", "low", "high"), rows, "On test rows that it never saw, with intervals")
     elif metrics:
-        rows = [(name.replace("_", " "), value) for name, value in metrics.items()]
-        yield Rows(("figure", "value"), rows, "On test rows that it never saw")
+        yield Rows(("figure", "value", "low", "high"), with_ends(metrics), "On test rows that it never saw")
     if thresholds:
         rows = [(name, "never" if score is None or score > 1 else shown(score)) for name, score in thresholds.items()]
         yield Rows(("decision", "from score"), rows, "Chosen on validation rows")

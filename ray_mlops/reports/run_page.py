@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ray_mlops.reports import charts
-from ray_mlops.reports.numerals import percent, seconds, shown
+from ray_mlops.reports.numerals import percent, seconds, shown, with_ends
 from ray_mlops.reports.page import Block, Chart, Facts, Link, Page, Rows, Section, Text, render
 
 Record = Mapping[str, Any]
@@ -91,7 +91,7 @@ def _stages(records: Sequence[Record]) -> list[Block]:
         page = Link("page", relative(report)) if report else None
         time = seconds(record["seconds"]) if record["status"] == "done" else None
         rows.append(
-            (record["stage"], record["status"], time, _rows(record["rows"]), _summary(artifact, record["stage"]), page)
+            (record["stage"], record["status"], time, _rows(record["rows"]), summary(artifact, record["stage"]), page)
         )
     bars = [
         {"stage": record["stage"], "seconds": record["seconds"]} for record in records if record["status"] == "done"
@@ -113,7 +113,8 @@ def relative(uri: str) -> str:
     return f"../../artifacts/{rest}" if found else uri
 
 
-def _summary(artifact: Artifact, stage: str) -> str:
+def summary(artifact: Artifact, stage: str) -> str:
+    """What a stage made, in a few words."""
     summarise = SUMMARIES.get(stage)
     return summarise(artifact) if summarise else ""
 
@@ -170,9 +171,17 @@ def _decision(made: Mapping[str, Artifact]) -> Iterable[Block]:
     yield from (Text(reason) for reason in decision["reasons"])
     yield from (Text(hint, "warning") for hint in decision["hints"])
     if scores := decision["scores"]:
-        names = list(dict.fromkeys(name for figures in scores.values() for name in figures))
-        rows = [(candidate, *(figures.get(name) for name in names)) for candidate, figures in scores.items()]
-        yield Rows(("candidate", *names), rows, "On the later part of the data")
+        yield candidates(scores)
+
+
+def candidates(scores: Mapping[str, Mapping[str, float]]) -> Block:
+    """What each candidate of a decision reached, the weakest first."""
+    names = dict.fromkeys(name for figures in scores.values() for name in figures)
+    plain = [name for name in names if not name.endswith(("_low", "_high"))]
+    best = next((name for name in HEADLINES if name in plain), plain[0])
+    ranked = sorted(scores.items(), key=lambda item: item[1].get(best, 0.0))
+    rows = [(candidate, *(figures.get(name) for name in plain)) for candidate, figures in ranked]
+    return Rows(("candidate", *(name.replace("_", " ") for name in plain)), rows, "On the later part of the data")
 
 
 def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
@@ -181,7 +190,7 @@ def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
         yield Rows(("setting", "value"), settings, "The algorithm")
         yield from _performance(trained.get("performance", {}))
     if evaluation := made.get("evaluate"):
-        yield Rows(("metric", "value"), [*evaluation["metrics"].items()], "On the test rows")
+        yield Rows(("metric", "value", "low", "high"), with_ends(evaluation["metrics"]), "On the test rows")
         if thresholds := evaluation["thresholds"]:
             yield Rows(("decision", "from score"), [*thresholds.items()], "Chosen on validation rows")
     if version := made.get("register"):
