@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ray_mlops.reports.numerals import shown
-from ray_mlops.reports.page import Block, Chart, Facts, Link, Page, Pictures, Rows, Text
+from ray_mlops.reports.page import Block, Chart, Drawing, Facts, Link, Page, Pictures, Rows, Text
 
 MOST_ROWS = 40
 _MARKS = {"plain": "", "good": "> ", "warning": "> **Note.** ", "bad": "> **Warning.** "}
@@ -36,6 +36,8 @@ def _block(block: Block) -> Iterator[str]:
         columns = list(dict.fromkeys(name for row in data for name in row))
         rows = Rows(columns, [[row.get(name) for name in columns] for row in data])
         yield from _table(columns, rows.rows, rows.alignments, block.caption)
+    elif isinstance(block, Drawing):
+        yield f"*{_plain(block.caption)}*"
     elif isinstance(block, Pictures):
         yield from (f"- {_plain(picture.words)}" for picture in block.pictures)
 

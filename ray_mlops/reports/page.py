@@ -112,7 +112,15 @@ class Pictures:
     caption: str = ""
 
 
-Block = Text | Facts | Rows | Chart | Pictures
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG made by this package, which has escaped what it shows, and the words that stand above it."""
+
+    svg: str
+    caption: str
+
+
+Block = Text | Facts | Rows | Chart | Pictures | Drawing
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ray_mlops.reports import charts
+from ray_mlops.reports.lineage import picture
 from ray_mlops.reports.numerals import percent, seconds, shown, with_ends
-from ray_mlops.reports.page import Block, Chart, Facts, Link, Page, Rows, Section, Text, render
+from ray_mlops.reports.page import Block, Chart, Drawing, Facts, Link, Page, Rows, Section, Text, render
 
 Record = Mapping[str, Any]
 Artifact = Mapping[str, Any]
@@ -87,16 +88,16 @@ def _counted(profile: Artifact) -> Mapping[str, Any]:
 def _stages(records: Sequence[Record]) -> list[Block]:
     rows = []
     for record in records:
-        artifact, report = record["artifact"], record["artifact"].get("report")
-        page = Link("page", relative(report)) if report else None
         time = seconds(record["seconds"]) if record["status"] == "done" else None
-        rows.append(
-            (record["stage"], record["status"], time, _rows(record["rows"]), summary(artifact, record["stage"]), page)
-        )
+        told, page = summary(record["artifact"], record["stage"]), Link("page", page_of(record))
+        rows.append((record["stage"], record["status"], time, _rows(record["rows"]), told, page))
     bars = [
         {"stage": record["stage"], "seconds": record["seconds"]} for record in records if record["status"] == "done"
     ]
-    blocks: list[Block] = [Rows(("stage", "status", "time", "rows", "result", "report"), rows)]
+    links = {record["stage"]: page_of(record) for record in records}
+    drawn = picture(records, links)
+    blocks: list[Block] = [Drawing(drawn, "What was made from what")] if drawn else []
+    blocks.append(Rows(("stage", "status", "time", "rows", "result", "report"), rows))
     return (
         [*blocks, Chart(charts.ranked(bars, name="stage", value="seconds"), "Where the time went")] if bars else blocks
     )
@@ -105,6 +106,12 @@ def _stages(records: Sequence[Record]) -> list[Block]:
 def _rows(rows: int | Mapping[str, int] | None) -> int | None:
     """The number of rows, or of rows of all parts of a split."""
     return sum(rows.values()) if isinstance(rows, Mapping) else rows
+
+
+def page_of(record: Record) -> str:
+    """The page of a stage as seen from that of its run: its own, or the one that the run has written for it."""
+    report = record["artifact"].get("report")
+    return relative(report) if report else f"{record['stage']}.html"
 
 
 def relative(uri: str) -> str:
@@ -188,7 +195,7 @@ def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
     if trained := made.get("train"):
         settings = [(name, shown(value)) for name, value in trained["algorithm"].items()]
         yield Rows(("setting", "value"), settings, "The algorithm")
-        yield from _performance(trained.get("performance", {}))
+        yield from performance(trained.get("performance", {}))
     if evaluation := made.get("evaluate"):
         yield Rows(("metric", "value", "low", "high"), with_ends(evaluation["metrics"]), "On the test rows")
         if thresholds := evaluation["thresholds"]:
@@ -197,7 +204,7 @@ def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
         yield Facts({"Name": version["name"], "Version": version["version"], "Digest": version["digest"]})
 
 
-def _performance(figures: Mapping[str, float]) -> Iterable[Block]:
+def performance(figures: Mapping[str, float]) -> Iterable[Block]:
     """What the fit took; runs of before it was measured have nothing to show."""
     rows = [(words, shown(figures[name])) for name, words in PERFORMANCE.items() if name in figures]
     if rows:

@@ -88,10 +88,13 @@ def one_run(root: str, identity: str) -> View:
     if found is None:
         raise ConfigError(f"no run is called {identity!r}")
     rows, reasons = [], []
+    written = set(files.listing(files.join(root, "runs", identity)))
     for stage in found["stages"]:
         made = stage["artifact"]
         spent = seconds(stage["seconds"]) if stage["status"] == "done" else None
         report = Link("page", _report(made["report"])) if made.get("report") else None
+        if report is None and f"{stage['stage']}.html" in written:
+            report = Link("page", f"/files/runs/{identity}/{stage['stage']}.html")
         rows.append((stage["stage"], stage["status"], spent, summary(made, stage["stage"]), report))
         if stage["stage"] == "decide":
             words, tone = VERDICTS.get(made["verdict"], (made["verdict"], "warning"))
