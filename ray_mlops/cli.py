@@ -204,13 +204,14 @@ def score(
     file: Annotated[str, typer.Argument(help="transactions or images: a file, for images also a folder")],
     model: Annotated[str, typer.Option(help="NAME, NAME@alias or NAME/version")] = "fraud",
     out: Annotated[str, typer.Option(help="the Parquet file to write")] = "scores.parquet",
+    reasons: Annotated[int, typer.Option(min=0, help="add so many reasons in words to each transaction")] = 0,
     root: Root = ROOT,
     verbose: Verbose = False,
 ) -> None:
     """Score a file with a registered model, in parallel, to Parquet."""
     from ray_mlops import commands
 
-    commands.score(root, model, file, out, verbose=verbose)
+    commands.score(root, model, file, out, reasons=reasons, verbose=verbose)
 
 
 @app.command()

@@ -168,16 +168,21 @@ def undeploy(root: str, name: str) -> None:
     print(f"endpoint {name} is down")
 
 
-def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) -> None:
-    """Score a file with a registered version."""
+def score(root: str, model: str, file: str, out: str, *, reasons: int = 0, verbose: bool = False) -> None:
+    """Score a file with a registered version; `reasons` of each transaction in words are added."""
     from ray_mlops.stages import score as score_stage
     from ray_mlops.stages.images import score as image_score
 
     run = administration(root)
     version = named(registry.open_registry(run), model, default="champion").artifact()
+    pictures = of_images(version)
+    if pictures and reasons:
+        raise ConfigError("--reasons: answers to images have none; `evaluate` shows what spoke for an error")
     runtime.connect(verbose=verbose)
-    stage = image_score.score_images if of_images(version) else score_stage.score_file
-    rows = stage(version, file, out)
+    if pictures:
+        rows = image_score.score_images(version, file, out)
+    else:
+        rows = score_stage.score_file(version, file, out, reasons=reasons)
     print(f"{rows:,} rows scored with {version.name}/{version.version} into {out}")
 
 
