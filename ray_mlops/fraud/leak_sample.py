@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.types as kinds
 
 from ray_mlops.contract import Schema
@@ -28,6 +29,23 @@ class Sample:
         rows = pa.concat_tables([part.rows for part in parts])
         names = parts[0].entities
         return cls(rows, {name: pa.concat_tables([part.entities[name] for part in parts]) for name in names})
+
+    def to_ipc(self) -> list[bytes]:
+        """The tables as Arrow streams: that of the rows, then one for each entity column, which comes first in it."""
+        return [_stream(table) for table in (self.rows, *self.entities.values())]
+
+    @classmethod
+    def from_ipc(cls, streams: Sequence[bytes]) -> "Sample":
+        """What `to_ipc` gave."""
+        rows, *entities = (pa.ipc.open_stream(stream).read_all() for stream in streams)
+        return cls(rows, {table.column_names[0]: table for table in entities})
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
 
 
 @dataclass(frozen=True)

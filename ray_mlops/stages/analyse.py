@@ -73,8 +73,10 @@ def collect(table: Table, plan: Plan, run: Run) -> tuple[TablePart, Sample]:
 
 def describe(batch: pa.Table, plan: Plan, draw: Draw) -> pa.Table:
     """One row holding the statistics of a block and a sample of it; no row for an empty block."""
-    found = [pickle.dumps((TablePart.of(batch, plan), draw(batch)))] if batch.num_rows else []
-    return pa.table({"part": pa.array(found, pa.large_binary())})
+    found = [pickle.dumps(TablePart.of(batch, plan))] if batch.num_rows else []
+    drawn = [draw(batch).to_ipc()] if batch.num_rows else []
+    sample = pa.array(drawn, pa.list_(pa.large_binary()))
+    return pa.table({"part": pa.array(found, pa.large_binary()), "sample": sample})
 
 
 def least_values(table: Table) -> Mapping[str, float]:
@@ -101,5 +103,5 @@ def _least(path: str, names: frozenset[str]) -> dict[str, float]:
 
 def _parts(batches: Iterable[pa.Table]) -> Iterator[tuple[TablePart, Sample]]:
     for batch in batches:
-        for found in batch.column("part"):
-            yield pickle.loads(found.as_py())
+        for found, drawn in zip(batch.column("part"), batch.column("sample"), strict=True):
+            yield pickle.loads(found.as_py()), Sample.from_ipc(drawn.as_py())

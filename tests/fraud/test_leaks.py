@@ -30,7 +30,8 @@ def days_of(table: pa.Table) -> list[dict[str, Any]]:
 def checked(table: pa.Table, blocks: int = 3) -> dict[str, Any]:
     draw = Draw(EVENTS, table.num_rows)
     size = -(-table.num_rows // blocks)
-    sample = Sample.merged([draw(table.slice(start, size)) for start in range(0, table.num_rows, size)])
+    drawn = [draw(table.slice(start, size)).to_ipc() for start in range(0, table.num_rows, size)]
+    sample = Sample.merged([Sample.from_ipc(streams) for streams in drawn])  # as they come back from workers
     rows = Sample(sample.rows.sort_by([("time", "ascending"), ("id", "ascending")]), sample.entities)
     return leak_checks(rows, days_of(table), EVENTS, Limits(), seed=0)
 
