@@ -135,8 +135,8 @@ def _slices(appraisal: Mapping[str, Any]) -> Iterator[Block]:
         ]
         yield Rows(("by", "slice", "rows", "frauds", "average precision", "precision", "recall", "savings"), rows)
     if classes := appraisal.get("per_class"):
-        rows = [tuple(row.values()) for row in classes]
-        yield Rows(tuple(classes[0]), rows)
+        columns = ("class", "rows", "precision", "recall", "f1")
+        yield Rows(columns, [[row[name] for name in columns] for row in classes])
 
 
 def _groups(appraisal: Mapping[str, Any]) -> Iterator[Block]:
