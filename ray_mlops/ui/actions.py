@@ -1,6 +1,7 @@
 """What the forms of the console do: the functions of the registry, and commands that need a cluster as tasks."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 
 from ray_mlops import commands
 from ray_mlops.errors import ConfigError
@@ -24,7 +25,7 @@ def judge(console: Console, asked: Mapping[str, str], session: Session, reason: 
         known.reject(name, version, _why(reason, session))
         return f"{place}?done=It is rejected."
     if what == "deploy":
-        arguments = ["deploy", f"{name}/{version}", "--root", console.root]
+        arguments = ["deploy", f"{name}/{version}", "--root", console.root, *_as_now(console.root, name)]
         return f"/tasks/{console.tasks.start(f'Deploy {name}', arguments, by=session.name).id}"
     raise ConfigError(f"nothing is called {what!r}")
 
@@ -36,6 +37,16 @@ def rollback(console: Console, asked: Mapping[str, str], session: Session, reaso
         raise ConfigError(f"no endpoint is called {name!r}")
     arguments = ["rollback", name, "--reason", _why(reason, session), "--root", console.root]
     return f"/tasks/{console.tasks.start(f'Roll back {name}', arguments, by=session.name).id}"
+
+
+def _as_now(root: str, model: str) -> Iterator[str]:
+    """The settings of the endpoint that serves a model, as arguments of `deploy`; none where there is no such endpoint."""
+    for name in views.endpoint_names(root):
+        running = views.running(root, name)
+        if running and running["version"]["name"] == model:
+            for field, value in running.get("config", {}).items():
+                yield from ("--set", f"{field}={json.dumps(value)}")  # JSON is YAML
+            return
 
 
 def _why(reason: str, session: Session) -> str:

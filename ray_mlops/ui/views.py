@@ -240,10 +240,16 @@ def _live(made: dict[str, Any]) -> tuple[Any, ...]:
     return Link(made["name"], f"/endpoints/{made['name']}"), made["digest"][:12], shown(made["version"]), made["url"]
 
 
+def running(root: str, name: str) -> dict[str, Any]:
+    """What an endpoint was started with, empty where that is not known."""
+    path = files.join(root, "endpoints", name, "running.json")
+    return files.read_json(path) if files.exists(path) else {}
+
+
 def _model_of(root: str, made: dict[str, Any]) -> str:
     """The name of the model that an endpoint serves, which may have another one."""
-    path = files.join(root, "endpoints", made["name"], "running.json")
-    return files.read_json(path)["version"]["name"] if files.exists(path) else made["name"]
+    known = running(root, made["name"])
+    return known["version"]["name"] if known else made["name"]
 
 
 def _report(uri: str) -> str:

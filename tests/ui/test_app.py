@@ -1,5 +1,6 @@
 """The console over HTTP: what it shows, what it changes, and whom it keeps out."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from starlette.testclient import TestClient
 from ray_mlops.cli import main
 from ray_mlops.contract import Run
 from ray_mlops.errors import ConfigError
+from ray_mlops.overrides import override
 from ray_mlops.platform.registry import Registry, open_registry
 from ray_mlops.serving.access import keys
+from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.ui import traffic
+from ray_mlops.ui.actions import _as_now
 from ray_mlops.ui.app import application
 from ray_mlops.ui.parts import Console
 from ray_mlops.ui.sessions import COOKIE, IDLE_S, Sessions
@@ -214,6 +218,16 @@ def test_rolling_back_runs_the_command_line(browser: TestClient, root: Path) -> 
             break
         time.sleep(0.1)
     assert "It has failed" in page and "Roll back small" in page and "http-equiv" not in page
+
+
+def test_deploying_keeps_the_settings_of_the_endpoint(root: Path) -> None:
+    record = root / "endpoints" / "small" / "running.json"
+    known = json.loads(record.read_text())
+    config = DeployConfig(port=26_077, ready_s=7).model_dump(mode="json")
+    record.write_text(json.dumps({**known, "config": config}))
+    told = [text for text in _as_now(str(root), "small") if text != "--set"]
+    assert override(DeployConfig(), told) == DeployConfig(port=26_077, ready_s=7)
+    assert list(_as_now(str(root), "another")) == []
 
 
 def test_other_machines_are_let_in_with_keys_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
