@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import ci_commands, cluster_commands, fleet_commands, key_commands, load_commands
+from ray_mlops import ci_commands, cluster_commands, fleet_commands, key_commands, load_commands, ui_commands
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -28,6 +28,7 @@ app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(load_commands.app)
 app.add_typer(fleet_commands.app)
+app.add_typer(ui_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
@@ -95,6 +96,18 @@ def models(root: Root = ROOT) -> None:
     from ray_mlops import commands
 
     commands.models(root)
+
+
+@app.command()
+def card(
+    model: Model,
+    out: Annotated[str, typer.Option(help="write it to this file, .html or .md, instead of printing it")] = "",
+    root: Root = ROOT,
+) -> None:
+    """Print the model card of a registered version (by default the champion)."""
+    from ray_mlops import commands
+
+    commands.card(root, model, out)
 
 
 @app.command()
@@ -194,13 +207,14 @@ def score(
     file: Annotated[str, typer.Argument(help="transactions or images: a file, for images also a folder")],
     model: Annotated[str, typer.Option(help="NAME, NAME@alias or NAME/version")] = "fraud",
     out: Annotated[str, typer.Option(help="the Parquet file to write")] = "scores.parquet",
+    reasons: Annotated[int, typer.Option(min=0, help="add so many reasons in words to each transaction")] = 0,
     root: Root = ROOT,
     verbose: Verbose = False,
 ) -> None:
     """Score a file with a registered model, in parallel, to Parquet."""
     from ray_mlops import commands
 
-    commands.score(root, model, file, out, verbose=verbose)
+    commands.score(root, model, file, out, reasons=reasons, verbose=verbose)
 
 
 @app.command()

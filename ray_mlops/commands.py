@@ -9,7 +9,7 @@ import yaml
 from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
 from ray_mlops.contract.names import ENDPOINT
-from ray_mlops.errors import EndpointError
+from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
@@ -100,6 +100,26 @@ def models(root: str) -> None:
     console.print_table(("model", "version", "alias", "approval", "digest", "AP or accuracy"), rows)
 
 
+def card(root: str, model: str, out: str) -> None:
+    """Print the model card of a version as Markdown, or write it as HTML or Markdown."""
+    from ray_mlops.reports.card_page import Identity, card_page
+    from ray_mlops.reports.markdown import as_markdown
+    from ray_mlops.reports.page import render
+
+    if out and not out.endswith((".html", ".md")):
+        raise ConfigError(f"--out {out}: a card is written as .html or .md")
+    version = named(registry.open_registry(administration(root)), model, default="champion")
+    bundle = Bundle.load(version.uri, digest=version.digest)
+    identity = Identity(version.name, version.version, version.digest, version.approval, version.aliases)
+    page = card_page(bundle, identity)
+    text = render(page) if out.endswith(".html") else as_markdown(page)
+    if out:
+        files.write_text(files.absolute(out), text)
+        print(f"card of {version.name}/{version.version}: {out}")
+    else:
+        print(text, end="")
+
+
 def promote(root: str, model: str, reason: str) -> None:
     """Make a version the champion."""
     known = registry.open_registry(administration(root))
@@ -162,16 +182,21 @@ def undeploy(root: str, name: str) -> None:
     print(f"endpoint {name} is down")
 
 
-def score(root: str, model: str, file: str, out: str, *, verbose: bool = False) -> None:
-    """Score a file with a registered version."""
+def score(root: str, model: str, file: str, out: str, *, reasons: int = 0, verbose: bool = False) -> None:
+    """Score a file with a registered version; `reasons` of each transaction in words are added."""
     from ray_mlops.stages import score as score_stage
     from ray_mlops.stages.images import score as image_score
 
     run = administration(root)
     version = named(registry.open_registry(run), model, default="champion").artifact()
+    pictures = of_images(version)
+    if pictures and reasons:
+        raise ConfigError("--reasons: answers to images have none; `evaluate` shows what spoke for an error")
     runtime.connect(verbose=verbose)
-    stage = image_score.score_images if of_images(version) else score_stage.score_file
-    rows = stage(version, file, out)
+    if pictures:
+        rows = image_score.score_images(version, file, out)
+    else:
+        rows = score_stage.score_file(version, file, out, reasons=reasons)
     print(f"{rows:,} rows scored with {version.name}/{version.version} into {out}")
 
 

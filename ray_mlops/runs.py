@@ -1,7 +1,7 @@
 """The record of a run: its resolved config, what happened to each stage, and the page that ties them together."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +9,8 @@ import yaml
 
 from ray_mlops.contract import Evaluation, Progress, Run, Show, Trained, no_progress, show_nothing
 from ray_mlops.errors import ConfigError
+from ray_mlops.fraud.features import FeatureDefinition
+from ray_mlops.fraud.predictor import phrases
 from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files, store, tracking
 
@@ -60,7 +62,28 @@ def save(run: Run, records: Sequence[store.Record], status: str, error: str = ""
     page = files.join(folder(run), "report.html")
     subtitle = f"{run.recipe}, {status}" + (f", trained against the decision: {run.override}" if run.override else "")
     files.write_text(page, run_page(stages, title=f"Run {run.id}", subtitle=subtitle, error=error))
+    _save_stages(run, stages, stages[-1:] if status == "running" else stages)
     return page
+
+
+def _save_stages(run: Run, stages: Sequence[Mapping[str, Any]], written: Sequence[Mapping[str, Any]]) -> None:
+    """Write the pages of those stages that make none of their own."""
+    from ray_mlops.reports.page import render
+    from ray_mlops.reports.stage_page import stage_page
+
+    made = {stage["stage"]: stage for stage in stages}
+    for stage in written:
+        if not stage["artifact"].get("report"):
+            told = {**stage, "artifact": {**stage["artifact"], **_words(stage["artifact"])}}
+            page = stage_page(told, made, subtitle=f"{run.recipe}, run {run.id}")
+            files.write_text(files.join(folder(run), f"{stage['stage']}.html"), render(page))
+
+
+def _words(artifact: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the features are in words, where there is a definition of them."""
+    if "definition" not in artifact or not files.exists(artifact["definition"]):
+        return {}
+    return {"words": phrases(FeatureDefinition.model_validate(files.read_json(artifact["definition"])))}
 
 
 def track(run: Run, config: AnyConfig, records: Sequence[store.Record]) -> None:

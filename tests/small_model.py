@@ -61,6 +61,7 @@ DEFINITION = FeatureDefinition(
 )
 CALIBRATION = {"score": (0.0, 1.0), "probability": (0.001, 0.9)}
 THRESHOLDS = {"review": 0.3, "block": 0.7}
+DETAILS = {"metrics": {"average_precision": {"value": 0.8, "low": 0.7, "high": 0.9}}, "curves": {}}
 
 
 def transactions(rows: int = 4000, seed: int = 0) -> pa.Table:
@@ -127,13 +128,14 @@ def study(root: Path, algorithm: Algorithm | None = None, **metrics: float) -> d
     (root / "definition.json").write_text(definition.model_dump_json())
     run = Run(root=str(root), id="made-by-a-test", recipe="small", uri=str(root), fingerprint="f")
     history = tables.write_arrow(table, "small.clean", run, data=TRANSACTIONS)
+    (root / "details.json").write_text(json.dumps(DETAILS))
     return {
         "features": _features(run, history, definition, table),
         "trained": Trained(
             uri=str(root / "train"), fingerprint="f", algorithm=describe(algorithm), metrics={}, workers=1, rows=2000
         ),
         "evaluation": Evaluation(
-            uri=str(root), fingerprint="f", details="", report="", calibration=CALIBRATION, thresholds=THRESHOLDS,
+            uri=str(root), fingerprint="f", details=str(root / "details.json"), report="", calibration=CALIBRATION, thresholds=THRESHOLDS,
             metrics={"average_precision": 0.8, "roc_auc": 0.9, "gain_over_champion": 0.8, **metrics},
         ),
         "decision": Decision(uri=str(root), fingerprint="f", verdict="use_ml", reasons=("it pays",)),

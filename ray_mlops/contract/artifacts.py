@@ -77,12 +77,14 @@ class CleanImages(ImageTable):
 
 
 class Profile(Artifact):
-    """What `analyse` found; `report` is the HTML page and `leaks` the columns that alone give the label away."""
+    """What `analyse` found; `report` is the HTML page, `leaks` are the columns that alone give the label away, `warnings`
+    what else might make a model look better than it is."""
 
     report: str
     rows: int
     positives: int
     leaks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ImageProfile(Artifact):

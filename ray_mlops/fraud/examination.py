@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ray_mlops.contract import Frozen
-from ray_mlops.fraud import appraisal, curves
+from ray_mlops.fraud import appraisal, curves, fairness
 from ray_mlops.fraud.appraisal import Judged, Policy, Review, Scored
 from ray_mlops.fraud.calibration import Calibration, Method, fit
 from ray_mlops.fraud.costs import Costs
@@ -70,10 +70,11 @@ def examine(
     rivals: Mapping[str, Rival],
     slicings: Sequence[Slicing],
     *,
+    groupings: Sequence[Slicing] = (),
     settings: Settings,
     seed: int,
 ) -> Examination:
-    """Judge test rows. A gain over a rival (`rule`, `champion`) is in average precision; where the rival is absent it
+    """Judge test rows; `groupings` are the groups of people whose treatment is compared. A gain over a rival (`rule`, `champion`) is in average precision; where the rival is absent it
     is over a constant score, so that a gate on it works for a first model too."""
     draws = day_draws(judged.count, settings.bootstrap, seed)
 
@@ -93,11 +94,13 @@ def examine(
         if name in rivals:
             known = {key: told(metric) for key, metric in others.items()}
             compared[name] = {"about": rival.about, "metrics": _plain(known), "gain": _plain(gains)}
+    groups = fairness.group_table(judged, scored, groupings, told)
     details = {
         "metrics": _plain(estimates),
         "attainable": reachable,
         "rivals": compared,
         "slices": _slices(judged, scored, slicings, settings, told),
+        "groups": [{**group, "rates": _plain(group["rates"]), "gaps": _plain(group["gaps"])} for group in groups],
         "curves": curves.all_curves(
             judged,
             scored,
@@ -107,7 +110,8 @@ def examine(
         ),
         "data": _data(judged),
     }
-    return Examination({**_flat(estimates), **{k: v for k, v in reachable.items() if math.isfinite(v)}}, details)
+    known = {name: value for name, value in reachable.items() if math.isfinite(value)}
+    return Examination({**_flat(estimates), **known, **fairness.worst(groups)}, details)
 
 
 def _slices(

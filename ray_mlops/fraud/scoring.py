@@ -42,7 +42,7 @@ class Plan:
         found = batch.select(list(self.kept))
         columns = {name: encode_numbers(batch[name]).astype(np.float32) for name in self.definition.names}
         matrix = np.column_stack(list(columns.values())) if columns else np.empty((batch.num_rows, 0), np.float32)
-        found = found.append_column(SCORE, pa.array(self._predictor.score(matrix).score))
+        found = found.append_column(SCORE, pa.array(self.predictor.score(matrix).score))
         if self.rule is not None:
             found = found.append_column(RULE, pa.array(flags(self.rule, columns)))
         if self._champion is not None:
@@ -50,7 +50,8 @@ class Plan:
         return found
 
     @cached_property
-    def _predictor(self) -> Predictor:
+    def predictor(self) -> Predictor:
+        """The model under evaluation, without thresholds."""
         with files.localised(self.model) as folder:
             return Predictor(self.algorithm.load(folder), self.definition, IDENTITY.points(), {})
 

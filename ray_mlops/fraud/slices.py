@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ray_mlops.fraud.encoding import calendar_columns
+from ray_mlops.fraud.encoding import calendar_columns, encode_numbers
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 MOST_VALUES = 12
@@ -40,14 +40,19 @@ class Slicing:
 
 def by_amount(amounts: np.ndarray) -> Slicing:
     """Quartiles of the amount, and its highest twentieth."""
-    edges = np.unique(np.quantile(amounts, _AMOUNT_SHARES)) if len(amounts) else np.empty(0)
+    return _by_edges("amount", amounts, np.quantile(amounts, _AMOUNT_SHARES) if len(amounts) else np.empty(0))
+
+
+def _by_edges(name: str, values: np.ndarray, edges: np.ndarray) -> Slicing:
+    """Ranges between edges; NaN is in none."""
+    edges = np.unique(edges)
     bounds = [f"{edge:.4g}" for edge in edges]
     lows, highs = ["", *bounds], [*bounds, ""]
     names = [
         f"{low} to {high}" if low and high else f"up to {high}" if high else f"over {low}"
         for low, high in zip(lows, highs, strict=True)
     ]
-    return Slicing("amount", names, np.searchsorted(edges, amounts, side="left"))
+    return Slicing(name, names, np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="left")))
 
 
 def by_time(times: np.ndarray, timezone: str) -> tuple[Slicing, Slicing]:
@@ -65,8 +70,13 @@ def by_novelty(name: str, column: pa.ChunkedArray, seen: pa.Array) -> Slicing:
 
 
 def by_value(name: str, column: pa.ChunkedArray) -> Slicing:
-    """The most frequent values of a column; the other rows are in no slice."""
+    """The most frequent values of a column; the other rows are in no slice. Numbers of many values are cut into quarters."""
     encoded = column.combine_chunks().dictionary_encode()
+    if len(encoded.dictionary) > MOST_VALUES and (
+        pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    ):
+        numbers = encode_numbers(column).astype(np.float64)
+        return _by_edges(name, numbers, np.quantile(numbers[np.isfinite(numbers)], (0.25, 0.5, 0.75)))
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     texts = [str(value) for value in encoded.dictionary.to_pylist()]
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))

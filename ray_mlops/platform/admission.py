@@ -9,6 +9,7 @@ from ray_mlops.contract import Frozen, ModelVersion, Run
 from ray_mlops.contract.names import ModelName
 from ray_mlops.errors import ConfigError, GateError
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.model_card import CardConfig
 from ray_mlops.platform.registry import Registry, Version, open_registry
 
 
@@ -24,13 +25,15 @@ class RegisterConfig(Frozen):
 
     `gates` are by metric of the evaluation: a number is a minimum. `promote` says when a new version becomes champion:
     `first` only while there is none, `better` also when its `gain` over the champion is above 0, `never` by hand only.
-    The gain is a metric taken on the same rows for both; `gain_over_champion_low` asks for a significant one.
+    The gain is a metric taken on the same rows for both; `gain_over_champion_low` asks for a significant one. `card` is
+    what people state of the model.
     """
 
     name: ModelName = "fraud"
     gates: Mapping[str, float | Gate] = {}
     promote: Literal["first", "better", "never"] = "better"
     gain: str = "gain_over_champion"
+    card: CardConfig = CardConfig()
 
 
 def check(config: RegisterConfig, metrics: Mapping[str, float]) -> None:

@@ -103,6 +103,24 @@ def intervals(rows: Sequence[Row], *, name: str, value: str, low: str, high: str
     return _spec(rows, height=BAR_HEIGHT * max(len(rows), 1)) | {"encoding": encoding, "layer": layers}
 
 
+def swarm(rows: Sequence[Row], *, name: str, value: str, shade: str, tips: Sequence[str] = ()) -> Spec:
+    """Points of many rows beside a zero line, a strip for each name; coloured by `shade` (0 to 1) from blue to red."""
+    colour = {"scale": {"domain": [0, 0.5, 1], "range": ["#3b6fd4", "#9a8fb0", "#d9452b"]}}
+    encoding = {
+        "y": {**_names(rows, name), "axis": {"labelLimit": 170, "ticks": False}},
+        "x": _number(value),
+        "yOffset": {"field": "apart", "type": "quantitative", "scale": {"domain": [-1.3, 1.3]}},
+        "color": {**_field(shade), "type": "quantitative", **colour, "legend": {"title": shade, "gradientLength": 120}},
+        "tooltip": _tooltips((name, *tips, value)),
+    }
+    # Where a point stands within its strip means nothing: a golden-ratio step keeps neighbours apart, the same every time.
+    apart = {"calculate": "2 * ((datum.__place * 0.618034) % 1) - 1", "as": "apart"}
+    place = {"window": [{"op": "row_number", "as": "__place"}]}
+    mark = {"type": "circle", "size": 16, "opacity": 0.75}
+    height = 30 * max(len(_order(rows, name)), 1)
+    return _spec(rows, height=height) | {"transform": [place, apart], "mark": mark, "encoding": encoding}
+
+
 def matrix(rows: Sequence[Row], *, down: str, across: str, value: str, shade: str) -> Spec:
     """A square for each pair `(down, across)`: the darker, the higher `shade` (0 to 1); `value` is written inside."""
     names = {"type": "nominal", "scale": {"padding": 0}}

@@ -12,6 +12,10 @@ Measured = Mapping[str, float | None]
 
 FEWEST_FRAUDS = 10  # a slice with fewer has an interval that says nothing and spoils the scale of the chart
 _FIRST = ("average_precision", "roc_auc", "precision", "recall", "value_recall", "savings", "ece")
+_MOST_BARS = 25
+_MEASURES = {"contributions": "mean contribution", "permutation": "loss of average precision"}
+_RATES = {"selection_rate": "Selection", "tpr": "The share of frauds caught", "fpr": "The share of honest alerted"}
+_LARGE_GAP = 0.05
 _GAINS = ("average_precision", "roc_auc", "recall", "value_recall", "savings")
 
 
@@ -24,8 +28,11 @@ def evaluation_page(details: Details, *, subtitle: str = "") -> Page:
         Section("Ranking and money", tuple(_curves(details))),
         Section("Calibration and scores", tuple(_calibration(details))),
         Section("Day by day", tuple(_days(details))),
+        Section("What the model looks at", tuple(looked_at(details["importance"]))),
         Section("Slices", tuple(_slices(details))),
     ]
+    if details["groups"]:
+        sections.append(Section("Groups of people", tuple(groups(details))))
     return Page("Evaluation", subtitle, sections)
 
 
@@ -130,6 +137,72 @@ def _days(details: Details) -> Iterator[Block]:
     )
     columns = list(days[0]) if days else []
     yield Rows(columns, [[row[name] for name in columns] for row in days])
+
+
+def looked_at(asked: Details) -> Iterator[Block]:
+    """The features by importance, from `importance` of the details."""
+    features = asked["features"]
+    if not features:
+        yield Text(
+            "There was nothing to ask: no features, or frauds and honest transactions were not both among the rows."
+        )
+        return
+    bars = [{"feature": row["feature"], _MEASURES[asked["method"]]: row["importance"]} for row in features[:_MOST_BARS]]
+    rows = f"{asked['rows']:,} test rows"
+    if asked["method"] == "permutation":
+        yield Text(
+            f"By permutation on {rows}: how much average precision is lost when the column is shuffled, five times."
+        )
+        columns = ("feature", "in words", "loss of average precision", "standard deviation")
+        table = [(row["feature"], row["words"], row["importance"], row["spread"]) for row in features]
+    else:
+        yield Text(
+            f"By the model's own contributions to the log-odds (SHAP) on {rows}: their mean size over all transactions, "
+            "and over the frauds alone."
+        )
+        columns = ("feature", "in words", "mean contribution", "on frauds", "")
+        table = [
+            (row["feature"], row["words"], row["importance"], row["on_frauds"], row["direction"]) for row in features
+        ]
+    yield Chart(charts.ranked(bars, name="feature", value=_MEASURES[asked["method"]]), "Importance of the features")
+    if asked["points"]:
+        drawn = charts.swarm(
+            asked["points"], name="feature", value="contribution", shade="rank of the value", tips=("value",)
+        )
+        yield Chart(drawn, "What single transactions got from a feature: red are its high values, blue its low ones")
+    yield Rows(columns, table)
+
+
+def groups(details: Details) -> Iterator[Block]:
+    """How groups of people are treated, from `groups` of the details."""
+    level = details["settings"]["confidence"]
+    yield Text(
+        "Selected is what is reviewed or blocked. Gaps are to all other rows of the grouping, in percentage points with "
+        f"{level:.0%} intervals by resampling days; of many groups some intervals leave out 0 by chance alone."
+    )
+    for group in details["groups"]:
+        for rate, words in _RATES.items():
+            gap = group["gaps"][rate]
+            if None not in gap.values() and group["positives"] >= FEWEST_FRAUDS and _notable(gap):
+                more = "more" if gap["value"] > 0 else "less"
+                named = f"{words} of {group['by']} {group['value']} is {percent(abs(gap['value']), 1)} {more} than of the others"
+                yield Text(f"{named} [{percent(gap['low'], 1)}, {percent(gap['high'], 1)}].", "warning")
+    table = []
+    for group in details["groups"]:
+        cells = [group["by"], group["value"], group["rows"], group["positives"]]
+        for rate in _RATES:
+            gap = group["gaps"][rate]
+            interval = None if gap["low"] is None else f"{100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}"
+            cells += [_share(group["rates"][rate]["value"]), interval]
+        table.append(cells)
+    columns = ["by", "group", "rows", "frauds", "selected", "gap", "frauds caught", "gap", "honest alerted", "gap"]
+    yield Rows(columns, table, "Rates by group, and the interval of their gap to all others")
+
+
+def _notable(gap: Measured) -> bool:
+    """Whether a gap is large and not explained by the days at hand."""
+    value, low, high = _ends(gap)
+    return abs(value or 0) >= _LARGE_GAP and ((low or 0) > 0 or (high or 0) < 0)
 
 
 def _slices(details: Details) -> Iterator[Block]:

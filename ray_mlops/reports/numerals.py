@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from numbers import Integral, Real
 from typing import Any
@@ -34,6 +35,16 @@ def shown(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ", ".join(shown(item) for item in value) or MISSING
     return str(getattr(value, "text", value))
+
+
+def with_ends(figures: Mapping[str, float]) -> list[tuple[str, float, float | None, float | None]]:
+    """Each figure in words with its interval, from flat `name`, `name_low` and `name_high`."""
+    ends = ("_low", "_high")
+    names = [name for name in figures if not (name.endswith(ends) and name.rpartition("_")[0] in figures)]
+    return [
+        (name.replace("_", " "), figures[name], figures.get(f"{name}_low"), figures.get(f"{name}_high"))
+        for name in names
+    ]
 
 
 def seconds(value: float) -> str:

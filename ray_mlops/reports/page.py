@@ -21,6 +21,7 @@ from ray_mlops.reports.numerals import is_figure, shown
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+TEMPLATES = Path(__file__).parent / "templates"
 TABLE_LIMIT = 400  # rows listed under a chart; a longer list is neither readable nor cheap
 LEGAL_SCHEMES = ("", "http", "https", "file", "s3")
 
@@ -111,7 +112,15 @@ class Pictures:
     caption: str = ""
 
 
-Block = Text | Facts | Rows | Chart | Pictures
+@dataclass(frozen=True)
+class Drawing:
+    """An SVG made by this package, which has escaped what it shows, and the words that stand above it."""
+
+    svg: str
+    caption: str
+
+
+Block = Text | Facts | Rows | Chart | Pictures | Drawing
 
 
 @dataclass(frozen=True)
@@ -134,14 +143,15 @@ class Page:
 def render(page: Page) -> str:
     """The page as one HTML document that needs no network."""
     charts = any(isinstance(block, Chart) for section in page.sections for block in section.blocks)
-    return _templates().get_template("page.html").render(page=page, script=_vega() if charts else "")
+    return templates().get_template("page.html").render(page=page, script=_vega() if charts else "")
 
 
-@lru_cache(maxsize=1)
-def _templates() -> "Environment":
+@lru_cache(maxsize=2)
+def templates(*more: Path) -> "Environment":
+    """The templates that draw blocks, and those in the folders `more`; everything they show is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    loader = FileSystemLoader([*more, TEMPLATES])
     templates = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -26,6 +26,7 @@ def profile_page(found: Findings, *, title: str, subtitle: str = "") -> Page:
             Section("Overview", (*_overview(found), *_notices(found))),
             Section("Over time", _over_time(found)),
             Section("What one column tells", _power(found)),
+            Section("Leak checks", tuple(_checks(found["checks"]))),
             Section("Columns", (_columns(found), *_histograms(found))),
             Section("Most frequent values", _top_values(found)),
             Section("Entities", _entities(found)),
@@ -56,6 +57,7 @@ def _notices(found: Findings) -> Iterable[Block]:
         yield Text(
             f"{name} alone gives the label away. It is known only afterwards, or it is the label: drop it.", "bad"
         )
+    yield from (Text(warning, "bad") for warning in found["checks"]["warnings"])
     if found["positives"] < 100:
         yield Text(f"Only {found['positives']} positives: every figure below is uncertain.", "warning")
     duplicates = found["duplicates"]
@@ -160,6 +162,28 @@ def _rate_charts(found: Findings) -> Iterable[Block]:
                 charts.columns(points, name=f"{name} from", value="prevalence", percent=True),
                 f"Prevalence along {name}",
             )
+
+
+def _checks(checks: Findings) -> Iterable[Block]:
+    """What was looked at, also where nothing was found."""
+    late = percent(checks["boundary_share"], 0)
+    yield Text(
+        f"A model that is tested on the last {late} of the rows must not be able to read the period off its inputs, to know "
+        "entities by heart, or to learn from a stretch without labels. 0.5 is chance, 1 is a leak."
+    )
+    rows: list[tuple[Any, ...]] = [("early and late rows told apart by the columns", checks["time"]["auc"], None)]
+    rows += [
+        (f"later labels told by the earlier ones of the same {name}", entity["auc"], _overlap(entity))
+        for name, entity in checks["entities"].items()
+    ]
+    rows.append(("label told by the key", checks["key"]["auc"], None))
+    yield Rows(("check", "ROC AUC", "late rows of known entities"), rows, "– where there was too little to judge")
+    if not checks["warnings"]:
+        yield Text("Nothing was found.", "good")
+
+
+def _overlap(entity: Findings) -> str | None:
+    return None if entity["overlap"] is None else percent(entity["overlap"], 0)
 
 
 # ---- columns -------------------------------------------------------------------------------------------------------

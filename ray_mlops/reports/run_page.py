@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ray_mlops.reports import charts
-from ray_mlops.reports.numerals import percent, seconds, shown
-from ray_mlops.reports.page import Block, Chart, Facts, Link, Page, Rows, Section, Text, render
+from ray_mlops.reports.lineage import picture
+from ray_mlops.reports.numerals import percent, seconds, shown, with_ends
+from ray_mlops.reports.page import Block, Chart, Drawing, Facts, Link, Page, Rows, Section, Text, render
 
 Record = Mapping[str, Any]
 Artifact = Mapping[str, Any]
@@ -47,6 +48,8 @@ def _outcome(made: Mapping[str, Artifact]) -> Iterable[Block]:
             yield Text(f"{stage}: {words}", tone)
     for leak in made.get("analyse", {}).get("leaks", ()):
         yield Text(f"analyse: {leak} alone gives the label away", "bad")
+    for warning in made.get("analyse", {}).get("warnings", ()):
+        yield Text(f"analyse: {warning}", "bad")
 
 
 def _facts(records: Sequence[Record], made: Mapping[str, Artifact]) -> Block:
@@ -85,16 +88,16 @@ def _counted(profile: Artifact) -> Mapping[str, Any]:
 def _stages(records: Sequence[Record]) -> list[Block]:
     rows = []
     for record in records:
-        artifact, report = record["artifact"], record["artifact"].get("report")
-        page = Link("page", relative(report)) if report else None
         time = seconds(record["seconds"]) if record["status"] == "done" else None
-        rows.append(
-            (record["stage"], record["status"], time, _rows(record["rows"]), _summary(artifact, record["stage"]), page)
-        )
+        told, page = summary(record["artifact"], record["stage"]), Link("page", page_of(record))
+        rows.append((record["stage"], record["status"], time, _rows(record["rows"]), told, page))
     bars = [
         {"stage": record["stage"], "seconds": record["seconds"]} for record in records if record["status"] == "done"
     ]
-    blocks: list[Block] = [Rows(("stage", "status", "time", "rows", "result", "report"), rows)]
+    links = {record["stage"]: page_of(record) for record in records}
+    drawn = picture(records, links)
+    blocks: list[Block] = [Drawing(drawn, "What was made from what")] if drawn else []
+    blocks.append(Rows(("stage", "status", "time", "rows", "result", "report"), rows))
     return (
         [*blocks, Chart(charts.ranked(bars, name="stage", value="seconds"), "Where the time went")] if bars else blocks
     )
@@ -105,13 +108,20 @@ def _rows(rows: int | Mapping[str, int] | None) -> int | None:
     return sum(rows.values()) if isinstance(rows, Mapping) else rows
 
 
+def page_of(record: Record) -> str:
+    """The page of a stage as seen from that of its run: its own, or the one that the run has written for it."""
+    report = record["artifact"].get("report")
+    return relative(report) if report else f"{record['stage']}.html"
+
+
 def relative(uri: str) -> str:
     """A stage's file as seen from `<root>/runs/<id>/`; unchanged where it is not in the run root."""
     _, found, rest = uri.rpartition("/artifacts/")
     return f"../../artifacts/{rest}" if found else uri
 
 
-def _summary(artifact: Artifact, stage: str) -> str:
+def summary(artifact: Artifact, stage: str) -> str:
+    """What a stage made, in a few words."""
     summarise = SUMMARIES.get(stage)
     return summarise(artifact) if summarise else ""
 
@@ -168,25 +178,33 @@ def _decision(made: Mapping[str, Artifact]) -> Iterable[Block]:
     yield from (Text(reason) for reason in decision["reasons"])
     yield from (Text(hint, "warning") for hint in decision["hints"])
     if scores := decision["scores"]:
-        names = list(dict.fromkeys(name for figures in scores.values() for name in figures))
-        rows = [(candidate, *(figures.get(name) for name in names)) for candidate, figures in scores.items()]
-        yield Rows(("candidate", *names), rows, "On the later part of the data")
+        yield candidates(scores)
+
+
+def candidates(scores: Mapping[str, Mapping[str, float]]) -> Block:
+    """What each candidate of a decision reached, the weakest first."""
+    names = dict.fromkeys(name for figures in scores.values() for name in figures)
+    plain = [name for name in names if not name.endswith(("_low", "_high"))]
+    best = next((name for name in HEADLINES if name in plain), plain[0])
+    ranked = sorted(scores.items(), key=lambda item: item[1].get(best, 0.0))
+    rows = [(candidate, *(figures.get(name) for name in plain)) for candidate, figures in ranked]
+    return Rows(("candidate", *(name.replace("_", " ") for name in plain)), rows, "On the later part of the data")
 
 
 def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
     if trained := made.get("train"):
         settings = [(name, shown(value)) for name, value in trained["algorithm"].items()]
         yield Rows(("setting", "value"), settings, "The algorithm")
-        yield from _performance(trained.get("performance", {}))
+        yield from performance(trained.get("performance", {}))
     if evaluation := made.get("evaluate"):
-        yield Rows(("metric", "value"), [*evaluation["metrics"].items()], "On the test rows")
+        yield Rows(("metric", "value", "low", "high"), with_ends(evaluation["metrics"]), "On the test rows")
         if thresholds := evaluation["thresholds"]:
             yield Rows(("decision", "from score"), [*thresholds.items()], "Chosen on validation rows")
     if version := made.get("register"):
         yield Facts({"Name": version["name"], "Version": version["version"], "Digest": version["digest"]})
 
 
-def _performance(figures: Mapping[str, float]) -> Iterable[Block]:
+def performance(figures: Mapping[str, float]) -> Iterable[Block]:
     """What the fit took; runs of before it was measured have nothing to show."""
     rows = [(words, shown(figures[name])) for name, words in PERFORMANCE.items() if name in figures]
     if rows:

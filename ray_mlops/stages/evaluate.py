@@ -1,7 +1,7 @@
 """Evaluate: how good the model is on the test rows, against the champion and the best rule on the same rows."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,9 +17,12 @@ from ray_mlops.contract import Algorithm, Decision, Evaluation, Features, ModelV
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud import slices
 from ray_mlops.fraud.appraisal import NEVER, Judged
+from ray_mlops.fraud.candidates import thinned
 from ray_mlops.fraud.cards import card_codes
 from ray_mlops.fraud.encoding import encode_numbers, integer_times
 from ray_mlops.fraud.examination import Chosen, Settings, examine
+from ray_mlops.fraud.importance import importance
+from ray_mlops.fraud.predictor import phrases
 from ray_mlops.fraud.rivals import Against
 from ray_mlops.fraud.scoring import SCORE, Plan
 from ray_mlops.fraud.slices import Slicing
@@ -39,10 +42,13 @@ class EvaluateConfig(Settings):
     """How the model is judged, and where.
 
     `slices` are further columns of the clean table to cut the test rows by; those declared with a few legal values are
-    taken anyway. More than `in_process_rows` rows are scored on Ray.
+    taken anyway. `groups` are columns whose values are groups of people that are to be treated alike. What the model looks
+    at is asked of about `importance_rows` test rows. More than `in_process_rows` rows are scored on Ray.
     """
 
     slices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    importance_rows: int = Field(default=2_000, ge=100)
     in_process_rows: int = Field(default=1_000_000, ge=0)
 
 
@@ -58,12 +64,13 @@ def run(
 ) -> Evaluation:
     """Judge the trained model; writes `scores.parquet` (validation and test rows), `details.json` and `report.html`.
 
-    Raises ConfigError when `slices` names no column, or when a score of the model is not in [0, 1].
+    Raises ConfigError when `slices` or `groups` names no column, or when a score of the model is not in [0, 1].
     """
     extra = _slice_columns(config, features.history.data)
     against = Against.of(features, decision.rule, champion)
     model = files.join(trained.uri, "model")
-    rows = _scored(config, run, features, against.plan(_kept(features), _fitted(algorithm, trained), model))
+    plan = against.plan(_kept(features), _fitted(algorithm, trained), model)
+    rows = _scored(config, run, features, plan)
     validation, test = (rows.filter(pc.equal(rows[SPLIT], part)) for part in PARTS)
     chosen = _chosen(config, validation, features)
     found = examine(
@@ -71,12 +78,14 @@ def run(
         chosen.scored(test[SCORE].to_numpy()),
         against.rivals(test, features),
         list(_slicings(test, features, extra)),
+        groupings=list(_by_value(test, features, config.groups)),
         settings=config,
         seed=run.seed,
     )
     _write_scores(run, rows, chosen)
     made = {
         **found.details,
+        "importance": _importance(config, test, features, plan, seed=run.seed),
         "thresholds": dict(chosen.thresholds),
         "calibration": chosen.calibration.points(),
         "model": dict(trained.algorithm),
@@ -187,11 +196,12 @@ def _write_scores(run: Run, rows: pa.Table, chosen: Chosen) -> None:
 
 def _slice_columns(config: EvaluateConfig, data: Schema) -> list[str]:
     """Columns to slice by: those asked for, and those that have only a few legal values by declaration."""
-    for name in config.slices:
-        if name not in data.names:
-            near = difflib.get_close_matches(name, data.names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(data.names)}"
-            raise ConfigError(f"evaluate.slices: {name!r} is not a column of the data; {hint}")
+    for field, names in (("slices", config.slices), ("groups", config.groups)):
+        for name in names:
+            if name not in data.names:
+                near = difflib.get_close_matches(name, data.names, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(data.names)}"
+                raise ConfigError(f"evaluate.{field}: {name!r} is not a column of the data; {hint}")
     roles = {data.key, data.time, data.label, data.label_time, *data.entities}
     few = [
         column.name for column in data.columns if column.type == "bool" or 0 < len(column.domain or ()) <= FEW_VALUES
@@ -207,8 +217,34 @@ def _slicings(test: pa.Table, features: Features, extra: list[str]) -> Iterator[
     for entity in data.entities:
         seen = tables.load(features.table, [entity], pc.field(SPLIT) == "train")[entity]
         yield slices.by_novelty(entity, test[entity], seen.unique())
-    if extra:
-        interval, time = features.intervals["test"], pc.field(data.time)
-        history = tables.load(features.history, [data.key, *extra], (time >= interval.start) & (time < interval.end))
-        places: Any = pc.index_in(test[data.key], value_set=history[data.key].combine_chunks())
-        yield from (slices.by_value(name, history[name].take(places)) for name in extra)
+    yield from _by_value(test, features, extra)
+
+
+def _by_value(test: pa.Table, features: Features, names: Sequence[str]) -> Iterator[Slicing]:
+    """The test rows by the values of columns of the history."""
+    if not names:
+        return
+    data = features.history.data
+    interval, time = features.intervals["test"], pc.field(data.time)
+    history = tables.load(features.history, [data.key, *names], (time >= interval.start) & (time < interval.end))
+    places: Any = pc.index_in(test[data.key], value_set=history[data.key].combine_chunks())
+    yield from (slices.by_value(name, history[name].take(places)) for name in names)
+
+
+# ---- importance ----------------------------------------------------------------------------------------------------
+
+
+def _importance(config: EvaluateConfig, test: pa.Table, features: Features, plan: Plan, *, seed: int) -> dict[str, Any]:
+    """What the model looks at, from some of the test rows: all frauds as far as there is room, and honest ones by chance."""
+    data = features.table.data
+    labels = encode_numbers(test[data.label]) == 1
+    chosen, weights = thinned(labels, config.importance_rows, seed)
+    keys = test[data.key].take(pa.array(chosen)).combine_chunks()
+    found = tables.load(features.table, [data.key, *features.names], pc.field(data.key).isin(keys))
+    found = found.take(pc.index_in(keys, value_set=found[data.key].combine_chunks()))
+    matrix = np.empty((len(keys), len(features.names)), dtype=np.float32)
+    for place, name in enumerate(features.names):
+        matrix[:, place] = encode_numbers(found[name])
+    asked = importance(plan.predictor.model, matrix, labels[chosen], features.names, weights=weights, seed=seed)
+    words = phrases(plan.definition)
+    return {**asked, "features": [{**row, "words": words[row["feature"]]} for row in asked["features"]]}

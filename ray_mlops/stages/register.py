@@ -23,7 +23,7 @@ from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.monitoring import attribution
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.sketches import baseline_of
-from ray_mlops.platform import files, tables
+from ray_mlops.platform import files, model_card, tables
 from ray_mlops.platform.admission import Gate, RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.provenance import made_by
@@ -61,6 +61,7 @@ def run(
             decision=decision,
             algorithm=algorithm,
         )
+        _write(folder, model_card.CARD, model_card.content(config.card, evaluation))
         run.progress(1, 2, "bundle")
         bundle = Bundle.write(folder, files.join(run.root, "bundles"))
     files.write_json(origin(bundle.uri), {"history": features.history.model_dump(mode="json")})

@@ -29,15 +29,16 @@ _ROWS_PER_BLOCK = 100_000
 _PLACE = "place"
 
 
-def score_file(version: ModelVersion, path: str, out: str) -> int:
+def score_file(version: ModelVersion, path: str, out: str, *, reasons: int = 0) -> int:
     """Score the transactions in a Parquet, CSV or JSON-lines file into the Parquet file `out`; returns their number.
 
-    The result has key, `score`, `probability`, `decision` and `version`, in the order of the file. Raises `DataError`
+    The result has key, `score`, `probability`, `decision`, `version` and, if asked for, the strongest `reasons` of each row in
+    words, in the order of the file. Raises `DataError`
     when the file cannot be read as transactions; then nothing is written.
     """
     definition = _predictor(version.uri, version.digest).definition
     table = read_transactions(path, definition)
-    scored = _score(features_of(table, definition, version.uri), version)
+    scored = _score(features_of(table, definition, version.uri), version, reasons)
     key = definition.data.key
     numbered = scored.append_column("version", pa.array([version.version] * table.num_rows))
     row_groups.write(numbered.add_column(0, key, table[key]), out)
@@ -113,24 +114,30 @@ def _history(table: pa.Table, definition: FeatureDefinition, bundle: str) -> pa.
     return earlier.filter(pc.invert(pc.is_in(earlier[data.key], table[data.key].combine_chunks())))
 
 
-def _score(rows: np.ndarray, version: ModelVersion) -> pa.Table:
+def _score(rows: np.ndarray, version: ModelVersion, reasons: int) -> pa.Table:
     import ray.data
 
     places = np.array_split(np.arange(len(rows)), -(-len(rows) // _ROWS_PER_BLOCK))
     values = [pa.FixedSizeListArray.from_arrays(pa.array(rows[part].ravel()), rows.shape[1]) for part in places]
     blocks = [pa.table({_PLACE: part, "row": value}) for part, value in zip(places, values, strict=True)]
     scored = ray.data.from_arrow(blocks).map_batches(
-        partial(_score_block, uri=version.uri, digest=version.digest), batch_size=None, batch_format="pyarrow"
+        partial(_score_block, uri=version.uri, digest=version.digest, reasons=reasons),
+        batch_size=None,
+        batch_format="pyarrow",
     )
     found = pa.concat_tables(list(scored.iter_batches(batch_size=None, batch_format="pyarrow")))
     return found.sort_by(_PLACE).drop_columns(_PLACE)
 
 
-def _score_block(block: pa.Table, uri: str, digest: str) -> pa.Table:
-    rows = block["row"].combine_chunks()
-    scores = _predictor(uri, digest).score(rows.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1))
+def _score_block(block: pa.Table, uri: str, digest: str, reasons: int) -> pa.Table:
+    column, predictor = block["row"].combine_chunks(), _predictor(uri, digest)
+    rows = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    scores = predictor.score(rows)
     decisions = [ACTIONS[action] for action in scores.action]
-    columns = {"score": scores.score, "probability": scores.probability, "decision": decisions}
+    columns: dict[str, Any] = {"score": scores.score, "probability": scores.probability, "decision": decisions}
+    if reasons:
+        told = [[reason["text"] for reason in row] for row in predictor.reasons(rows, reasons)]
+        columns["reasons"] = pa.array(told, pa.list_(pa.string()))
     return pa.table({_PLACE: block[_PLACE], **columns})
 
 

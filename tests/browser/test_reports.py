@@ -9,7 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ray_mlops.reports import charts, page
-from ray_mlops.reports.page import Chart, Facts, Rows, Section, Text
+from ray_mlops.reports.lineage import picture
+from ray_mlops.reports.page import Chart, Drawing, Facts, Rows, Section, Text
+from tests.reports.test_run_page import RECORDS
 
 NUMBERS = np.random.default_rng(0).random(60).tolist()
 ROWS = [
@@ -26,6 +28,7 @@ CHARTS = (
     Chart(charts.ranked(BARS, name="name", value="y"), "Ranked"),
     Chart(charts.columns(BARS, name="name", value="y", percent=True), "Columns"),
     Chart(charts.intervals(BARS, name="name", value="y", low="low", high="high"), "Intervals"),
+    Chart(charts.swarm(ROWS, name="kind", value="y", shade="y", tips=("x",)), "A swarm"),
     Chart(charts.band(ROWS[:8], x="x", y="y", low="x", high="y"), "A band"),
 )
 TABLE = Rows([f"a wide column {place}" for place in range(12)], [tuple(NUMBERS[:12])] * 40, "A wide table")
@@ -34,6 +37,7 @@ REPORT = page.Page(
         Section("Facts", (Facts({"events": 1_754_155, "share": 0.00837}), Text("careful", "warning"))),
         Section("Charts", CHARTS),
         Section("Tables", (TABLE,)),
+        Section("Stages", (Drawing(picture(RECORDS, {"decide": "decide.html"}), "Lineage"),)),
     ),
 )  # fmt: skip
 BAR = ".chart svg path[aria-roledescription='bar']"

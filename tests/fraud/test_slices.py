@@ -38,3 +38,8 @@ def test_the_most_frequent_values_are_kept_whatever_the_order() -> None:
     assert len(one.values) == MOST_VALUES
     assert counted(one)["v16"] == 17
     assert "v00" not in counted(one)
+
+
+def test_numbers_of_many_values_are_cut_into_quarters() -> None:
+    found = by_value("age", pa.chunked_array([[*range(1, 101), None]]))
+    assert counted(found) == {"up to 25.75": 25, "25.75 to 50.5": 25, "50.5 to 75.25": 25, "over 75.25": 25}

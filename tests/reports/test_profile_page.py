@@ -34,6 +34,10 @@ def findings(**changes: object) -> dict:
         "sizes": [{"events": "1", "entities": 40}], "with_positives": 0.1, "largest_share": 0.1,
         "top": [{"value": 12345, "rows": 10, "positives": 1, "rate": 0.1}],
     }  # fmt: skip
+    checks = {
+        "boundary_share": 0.2, "time": {"auc": 0.51}, "key": {"auc": None}, "warnings": [],
+        "entities": {"card": {"auc": 0.6, "overlap": 0.9}},
+    }  # fmt: skip
     hours = [{"value": hour, "rows": 4, "rate": 0.01} for hour in range(24)]
     weekdays = [{"value": weekday, "rows": 14, "rate": 0.01} for weekday in range(7)]
     return {
@@ -41,7 +45,7 @@ def findings(**changes: object) -> dict:
         "prevalence_by_amount": 0.018, "first": "2020-01-01T00:00:00+00:00", "last": "2020-01-03T00:00:00+00:00",
         "leaks": [], "power": [power], "duplicates": {"rows": 0, "exact": True}, "days": [day(0), day(1)],
         "calendar": {"hour": hours, "weekday": weekdays, "month": []}, "columns": {"amount": amount, "kind": kind},
-        "entities": {"card": card}, **changes,
+        "entities": {"card": card}, "checks": checks, **changes,
     }  # fmt: skip
 
 
@@ -77,3 +81,10 @@ def test_a_table_without_amount_entities_or_power_has_a_page():
     bare = {"prevalence_by_amount": None, "entities": {}, "power": [], "columns": {}}
     html = told(**bare)
     assert "no column can tell" in html and "names no entities" in html and "by amount" not in html
+
+
+def test_leak_checks_are_told_and_their_warnings_stand_first() -> None:
+    assert "Nothing was found." in told() and "earlier ones of the same card" in told()
+    checks = {**findings()["checks"], "warnings": ["id tells the label"]}
+    page = told(checks=checks)
+    assert page.index("id tells the label") < page.index("Leak checks</h2>") and "Nothing was found." not in page

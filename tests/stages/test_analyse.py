@@ -91,7 +91,7 @@ def test_a_profile_names_what_matters(tmp_path):
     rows = events(4_000)
     profile, found = analysed(stored(rows, [2_000], tmp_path), tmp_path)
     assert (profile.rows, profile.positives) == (4_000, int(np.sum(rows["fraud"].to_numpy())))
-    assert profile.leaks == ("scenario",)
+    assert profile.leaks == ("scenario",) and profile.warnings == ()
     assert (
         profile.report.endswith("report.html")
         and "scenario alone gives the label away" in Path(profile.report).read_text()
@@ -99,6 +99,13 @@ def test_a_profile_names_what_matters(tmp_path):
     assert found["columns"]["channel"]["missing"] == rows["channel"].null_count
     assert found["columns"]["amount"]["minimum"] == min(rows["amount"].to_pylist())
     assert found["power"][1]["column"] == "amount"
+
+
+def test_what_would_flatter_a_model_is_warned_of(tmp_path):
+    rows = events(4_000).sort_by("fraud").drop_columns("id").add_column(0, "id", pa.array(range(4_000)))
+    profile, found = analysed(stored(rows, [2_000], tmp_path), tmp_path)
+    assert [warning.split(" (")[0] for warning in profile.warnings] == ["id tells the label"]
+    assert found["checks"]["key"]["auc"] > 0.99 and profile.warnings[0] in Path(profile.report).read_text()
 
 
 def test_least_values_come_from_the_files_alone(tmp_path):
@@ -126,7 +133,7 @@ def test_the_public_benchmark_has_its_published_figures(tmp_path, shared_data):
     )
     table = stored(rows, [500_000, 1_000_000, 1_500_000], tmp_path, data)
     profile, found = analysed(table, tmp_path)
-    assert (profile.rows, profile.positives, profile.leaks) == (1_754_155, 14_681, ())
+    assert (profile.rows, profile.positives, profile.leaks, profile.warnings) == (1_754_155, 14_681, (), ())
     assert len(found["days"]) == 183 and found["first"].startswith("2018-04-01")
     assert found["entities"]["card"]["distinct"] == 4_990
     assert Path(profile.report).stat().st_size < 5_000_000

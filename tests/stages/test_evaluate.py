@@ -143,6 +143,39 @@ def test_slices_are_by_amount_time_and_declared_values(ready: Study, tmp_path: P
     assert sum(channels.values()) == ready.features.rows["test"]
 
 
+def test_what_the_model_looks_at_is_told_in_words(ready: Study, tmp_path: Path) -> None:
+    found = evaluated(ready, tmp_path)
+    asked = details(found)["importance"]
+    assert asked["method"] == "contributions" and {row["feature"] for row in asked["features"]} == set(
+        ready.features.names
+    )
+    first = asked["features"][0]
+    assert first["feature"] in ("amount", "distance", "speed") and first["direction"] == "higher raises the risk"
+    words = {row["feature"]: row["words"] for row in asked["features"]}
+    assert "the mean amount of this card in 7 days" in words.values()
+    assert "SHAP" in Path(found.report).read_text()
+
+
+def test_declared_groups_are_compared_and_can_be_gates(ready: Study, tmp_path: Path) -> None:
+    found = evaluated(ready, tmp_path, EvaluateConfig(bootstrap=60, groups=("channel", "distance")))
+    groups = details(found)["groups"]
+    assert {group["value"] for group in groups if group["by"] == "channel"} == {"chip", "online", "phone"}
+    assert len([group for group in groups if group["by"] == "distance"]) == 4
+    online = next(group for group in groups if group["value"] == "online")
+    scores = pq.read_table(tmp_path / "runs" / "evaluate" / "scores.parquet").filter(pc.field("split") == "test")
+    alerts = scores["score"].to_numpy() >= found.thresholds["review"]
+    assert sum(group["rows"] for group in groups if group["by"] == "channel") == len(alerts)
+    assert online["gaps"]["tpr"]["low"] <= online["gaps"]["tpr"]["value"] <= online["gaps"]["tpr"]["high"]
+    assert 0 <= found.metrics["selection_ratio"] <= 1 and found.metrics["tpr_gap"] >= 0
+    assert "Groups of people" in Path(found.report).read_text()
+    assert details(evaluated(ready, tmp_path))["groups"] == []
+
+
+def test_a_group_that_is_no_column_is_named_with_the_nearest(ready: Study, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="evaluate.groups: 'chanel'.*did you mean 'channel'"):
+        evaluated(ready, tmp_path, EvaluateConfig(groups=("chanel",)))
+
+
 def test_a_slice_that_is_no_column_is_named_with_the_nearest(ready: Study, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'channel'"):
         evaluated(ready, tmp_path, EvaluateConfig(slices=("chanel",)))

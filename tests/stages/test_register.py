@@ -66,6 +66,12 @@ def test_the_bundle_holds_all_that_an_endpoint_needs(version: ModelVersion) -> N
     assert lineage["environment"]["python"] and lineage["code"]
 
 
+def test_the_bundle_holds_the_card(version: ModelVersion) -> None:
+    card = Bundle.load(version.uri).json("card.json")
+    assert card["stated"]["risk"] == "not rated"
+    assert card["appraisal"] == {"metrics": {"average_precision": {"value": 0.8, "low": 0.7, "high": 0.9}}}
+
+
 def test_the_example_is_the_last_transaction_without_its_label(version: ModelVersion) -> None:
     example = Bundle.load(version.uri).json("example.json")
     last = transactions().slice(3999).to_pylist()[0]

@@ -55,6 +55,19 @@ def test_the_scores_are_those_of_the_rows_within_their_history(
     assert set(scored["version"].to_pylist()) == {"1"}
 
 
+def test_reasons_are_told_in_words_where_they_are_asked_for(
+    ray_session: None, version: ModelVersion, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.parquet"
+    score_file(version, saved(tmp_path, "parquet"), str(out), reasons=2)
+    scored, predictor = pq.read_table(out), Predictor.load(Bundle.load(version.uri))
+    definition = predictor.definition
+    rows = definition.encode(definition.compute(transactions()))[LATE : LATE + 3]
+    expected = [[reason["text"] for reason in row] for row in predictor.reasons(rows, 2)]
+    assert scored["reasons"].slice(0, 3).to_pylist() == expected
+    assert all(len(told) == 2 for told in scored["reasons"].to_pylist())
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

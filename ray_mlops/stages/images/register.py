@@ -12,7 +12,7 @@ from ray_mlops import algorithms
 from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ImageTable, ModelVersion, Run, Trained
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.sketches import baseline_of
-from ray_mlops.platform import files, tables
+from ray_mlops.platform import files, model_card, tables
 from ray_mlops.platform.admission import RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.provenance import made_by
@@ -50,6 +50,7 @@ def run(
         _write(folder, "decision.json", {**chosen, "override": run.override})
         _write(folder, "evaluation.json", dict(evaluation.metrics))
         _write(folder, "lineage.json", _lineage(run, features, trained))
+        _write(folder, model_card.CARD, model_card.content(config.card, evaluation))
         run.progress(1, 2, "bundle")
         bundle = Bundle.write(folder, files.join(run.root, "bundles"))
     files.write_json(origin(bundle.uri), {"source": features.source.model_dump(mode="json")})

@@ -11,6 +11,8 @@ from ray_mlops.errors import GateError
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.platform.admission import RegisterConfig
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.reports.card_page import Identity, card_page
+from ray_mlops.reports.markdown import as_markdown
 from ray_mlops.stages.images import register
 from ray_mlops.vision.parts import ImageSource
 from ray_mlops.vision.predictor import ImagePredictor
@@ -41,6 +43,14 @@ def test_the_bundle_answers_as_the_model_was_judged(made: Made) -> None:
     assert version.aliases == ("champion",)
     lineage = bundle.json("lineage.json")
     assert lineage["tables"]["source"]["snapshot"] == features.source.snapshot
+
+
+def test_the_card_tells_classes_figures_and_robustness(made: Made) -> None:
+    bundle = Bundle.load(made[4].uri)
+    text = as_markdown(card_page(bundle, Identity("digits", "1", bundle.digest)))
+    assert "Images by class" in text and "| accuracy |" in text and "Robustness" in text
+    assert "| class | rows | precision | recall | f1 |" in text
+    assert "frauds" not in text
 
 
 def test_the_baseline_is_of_the_validation_images(made: Made) -> None:
