@@ -24,9 +24,8 @@ LOOPBACK = "127.0.0.1"
 # Characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between.
 _LONGEST = 97 - 57
 _REQUEST_S = 10  # Ray sets no limit: whoever sends a request slowly would hold a connection, and a replica, for ever
-_CHECK_S = (
-    5  # else a replica that is down has a quarter of a second to say that it lives: on a busy machine it stays down
-)
+# Else a replica that is down has a quarter of a second to say that it lives: on a busy machine it stays down.
+_CHECK_S = 5
 _MOST_CONNECTIONS = 20_000  # an idle one costs HAProxy a file descriptor and a kilobyte
 # What HAProxy answers by itself to HTTP that it has understood, in the form of all other refusals.
 _ERRORS = {

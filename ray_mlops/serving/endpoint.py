@@ -252,8 +252,7 @@ def _taken(host: str, port: int) -> bool:
 def _all_applications() -> dict[str, Any]:
     from ray import serve
 
-    found = serve.status().applications
-    return {name: application for name, application in found.items() if application.status != "DELETING"}
+    return {name: one for name, one in serve.status().applications.items() if one.status != "DELETING"}
 
 
 def _applications() -> dict[str, Any]:
@@ -291,9 +290,8 @@ def _failure(name: str) -> str:
     if status is None:
         return ""
     messages = " ".join([status.message, *(deployment.message for deployment in status.deployments.values())])
-    ours = re.findall(
-        r"^ray_mlops\.errors\.\w+: (.+)$", messages, re.MULTILINE
-    )  # the last line of a replica's traceback
+    # The last line of a replica's traceback.
+    ours = re.findall(r"^ray_mlops\.errors\.\w+: (.+)$", messages, re.MULTILINE)
     return ours[-1] if ours else messages.strip()[-1500:]
 
 
