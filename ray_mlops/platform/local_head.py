@@ -11,9 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
-from ray_mlops.platform import files, ingress
+from ray_mlops.platform import files
 from ray_mlops.platform.cores import cores
-from ray_mlops.platform.stand_in import StandIn
 
 
 def main(record: str, temp_dir: str) -> None:
@@ -41,9 +40,8 @@ def main(record: str, temp_dir: str) -> None:
     )
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
-    with StandIn(ingress.folder_of(temp_dir)):
-        while not asked.wait(timeout=3600):
-            pass
+    while not asked.wait(timeout=3600):
+        pass
     Path(record).unlink(missing_ok=True)
     ray.shutdown()
 

@@ -208,8 +208,6 @@ def _close_unused() -> None:
     from ray import serve
 
     if not _applications():
-        if own := runtime.ingress_folder():
-            ingress.close(own)
         serve.shutdown()
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ray_mlops.algorithms.boosting import XGBoost
@@ -191,6 +192,13 @@ def manager() -> int:
     return actor("SERVE_PROXY_ACTOR")
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 @pytest.mark.parametrize(("fault", "killed"), [("proxy killed", haproxy), ("manager of proxy killed", manager)])
 def test_the_proxy_is_killed_and_comes_back(
     fault: str, killed: Callable[[], int], deployed: Deployed, caller: Steady
@@ -198,7 +206,7 @@ def test_the_proxy_is_killed_and_comes_back(
     process, before = killed(), haproxy()
     with deployed.during(fault, caller):
         os.kill(process, signal.SIGKILL)
-        wait(lambda: haproxy() != before)
+        wait(lambda: haproxy() != before and answers(deployed.url))
     with deployed.during(f"{fault}: afterwards", caller):
         deploy.run(deployed.config, deployed.run, version=deployed.versions[0])
     assert deployed.failed() == []
