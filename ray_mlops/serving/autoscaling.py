@@ -50,8 +50,8 @@ class Scheduled(Frozen):
 
 
 class Seen(Frozen):
-    """What is known of an endpoint: its `replicas`, the requests that are `ongoing` or queued, how long answers took, and
-    how many requests for later are `waiting`."""
+    """What is known of an endpoint: its `replicas`, the requests that are `ongoing` or queued, how long the latest answers took
+    (0: there were none), and how many requests for later are `waiting`."""
 
     replicas: int
     ongoing: float
@@ -84,7 +84,8 @@ class Policy:
         """How many there should be at a moment."""
         wanted = [seen.ongoing / self._target_ongoing, 1.0 if seen.waiting else 0.0]
         wanted += [float(window.min_replicas) for window in self._schedule if window.covers(now)]
-        if self._target_ms and seen.ongoing:
+        # Not only while some are ongoing: of short ones, however many, Serve often sees none at the moment it counts.
+        if self._target_ms:
             wanted.append(self._for_latency(seen, self._target_ms))
         return max(wanted)
 

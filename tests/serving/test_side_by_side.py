@@ -28,8 +28,8 @@ SCALES = {
         target_ongoing=50,
         target_latency_ms=0.001,  # no answer is as fast
         upscale_delay_s=0,
-        downscale_delay_s=0.5,
-        to_zero_delay_s=0.5,
+        downscale_delay_s=5.0,  # longer than it takes until a replica that has just started tells how fast it answers
+        to_zero_delay_s=5.0,
         look_back_s=5.0,
     ),
     "right": Scale(min_replicas=1, max_replicas=2, schedule=(ALWAYS,)),
