@@ -37,7 +37,8 @@ HEAD = "POST /small/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\
 # Bytes that no HTTP library would send, and the status that comes back.
 RAW = {
     "a body that never comes": (HEAD + "content-length: 500\r\n\r\n{", 408),
-    "a length beyond the limit": (HEAD + "content-length: 99999999\r\n\r\n{", 413),
+    "a length beyond the limit": (HEAD + "content-length: 99999999\r\n\r\n" + 100_000 * "{", 413),
+    "a length beyond the limit, and no body": (HEAD + "content-length: 99999999\r\n\r\n{", 408),
     "a length in words": (HEAD + "content-length: many\r\n\r\n{", 400),
     "a length below zero": (HEAD + "content-length: -5\r\n\r\n{", 400),
     "a broken chunk": (HEAD + "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n", 400),
