@@ -168,8 +168,11 @@ def watched(run: Run) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(timeout=0.5):
-            if files.exists(path):
-                run.progress(round(100 * files.read_json(path)[PROGRESS]), 100, "%")
+            with suppress(
+                StorageError, ValueError
+            ):  # it is being written, or the store cannot be reached: the next look tells
+                if files.exists(path):
+                    run.progress(round(100 * files.read_json(path)[PROGRESS]), 100, "%")
 
     files.remove(path)
     watcher = threading.Thread(target=watch, daemon=True)

@@ -169,10 +169,13 @@ def _lineage(lineage: Mapping[str, Any], bundle: Bundle) -> Iterator[Block]:
     if not lineage:
         return
     yield Facts(
-        {"Recipe": lineage["recipe"], "Seed": str(lineage["seed"]), "Commit": lineage.get("git", "")[:12] or None}
+        {"Recipe": lineage.get("recipe"), "Seed": lineage.get("seed"), "Commit": lineage.get("git", "")[:12] or None}
     )
-    settings = [(name, shown(value)) for name, value in lineage["algorithm"].items()]
+    settings = [(name, shown(value)) for name, value in lineage.get("algorithm", {}).items()]
     yield Rows(("setting", "value"), settings, "The algorithm")
-    made = [*lineage.get("environment", {}).items(), *((name, code[:12]) for name, code in lineage["code"].items())]
+    made = [
+        *lineage.get("environment", {}).items(),
+        *((name, code[:12]) for name, code in lineage.get("code", {}).items()),
+    ]
     yield Rows(("library or module", "version or hash"), made, "Code and environment")
     yield Rows(("file", "SHA-256"), [(name, code[:16]) for name, code in sorted(bundle.files.items())], "The bundle")

@@ -21,7 +21,7 @@ from tests.small_model import DEFINITION, study, transactions
 PLANTED = [
     # The label counts before it can be known, cents are lost, a clock runs ahead.
     ("online/plan.py", "delay = 0 if by_arrival else window.delay_us", "delay = 0", "terminal_id_mean_is_fraud_7d"),
-    ("fraud/features.py", "values.append(number(event.get(column)))", "values.append(event[column] // 1)", "amount"),
+    ("fraud/features.py", "values.append(event.get(column))", "values.append(event[column] // 1)", "amount"),
     (
         "fraud/features.py",
         "time = np.array([integer_time(event[self.data.time])], np.int64)",
