@@ -50,7 +50,7 @@ class _Dying:
 
 def _wait_for_checkpoint(root: Path) -> None:
     for _ in range(600):
-        if any("checkpoint_" in record.read_text() for record in root.rglob(RECORD)):
+        if any('"checkpoint_dir_name"' in record.read_text() for record in root.rglob(RECORD)):
             return
         time.sleep(0.1)
     raise TimeoutError("Ray notes no checkpoint")
