@@ -201,7 +201,7 @@ def _model(made: Mapping[str, Artifact]) -> Iterable[Block]:
         if thresholds := evaluation["thresholds"]:
             yield Rows(("decision", "from score"), [*thresholds.items()], "Chosen on validation rows")
     if version := made.get("register"):
-        yield Facts({"Name": version["name"], "Version": version["version"], "Digest": version["digest"]})
+        yield Facts({"Name": version["name"], "Version": version["version"], "Digest": version["digest"][:12]})
 
 
 def performance(figures: Mapping[str, float]) -> Iterable[Block]:

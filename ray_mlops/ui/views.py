@@ -46,9 +46,7 @@ def overview(root: str) -> View:
     known = runs.known(root)
     endpoints = endpoint_names(root)
     told = verdicts(root)
-    facts = Facts(
-        {"Runs": len(known), "Models": len(_registry(root).names()), "Endpoints": len(endpoints), "Root": root}
-    )
+    facts = Facts({"Runs": len(known), "Models": len(_registry(root).names()), "Endpoints": len(endpoints)})
     alarms = [Text(f"{alarm.endpoint}: {text}", "bad") for alarm in told[:_LATEST] for text in alarm.alarms]
     sections = [
         Section("Now", (facts, *(alarms or [Text("No alarm in the latest verdicts.", "good")]))),

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.priority import come_last
 from ray_mlops.serving.rollouts.beside import Job, read_frame
 from ray_mlops.serving.rollouts.tally import Answers, LaneCounter, Pairs, Tally, compared
 
@@ -97,7 +98,7 @@ def main(text: str) -> None:
     """Compare until the frames end."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    os.nice(19)
+    come_last()
     # What a library prints must not come between the counts.
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
