@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import ci_commands, cluster_commands, fleet_commands, key_commands, load_commands, ui_commands
+from ray_mlops import (
+    ci_commands,
+    cluster_commands,
+    fleet_commands,
+    key_commands,
+    load_commands,
+    ui_commands,
+    watch_commands,
+)
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -29,6 +37,7 @@ app.add_typer(key_commands.app, name="keys")
 app.add_typer(load_commands.app)
 app.add_typer(fleet_commands.app)
 app.add_typer(ui_commands.app)
+app.add_typer(watch_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]

@@ -9,10 +9,12 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Self
 
 from ray_mlops.contract import Frozen
+from ray_mlops.errors import StorageError
 from ray_mlops.monitoring.causes import CauseReport
 from ray_mlops.monitoring.proposals import Action
 from ray_mlops.platform import files, processes
@@ -121,7 +123,7 @@ class Ongoing:
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="attempt", daemon=True)
 
-    def __enter__(self) -> "Ongoing":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -145,7 +147,8 @@ class Ongoing:
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
-            self._write({})
+            with suppress(StorageError):  # the next one may go
+                self._write({})
 
 
 def cooled_down(attempts: list[Attempt], action: Action, cooldown_s: float) -> float:

@@ -9,7 +9,11 @@ from ray_mlops.monitoring.readings import Reading
 from ray_mlops.monitoring.sketches import Sketch
 
 Part = tuple[int, int]  # cases, and the rows that they are of
-MISSING, OUTSIDE, UNSEEN = " missing", " out of range", " unseen category"  # what follows the name of a feature or column
+MISSING, OUTSIDE, UNSEEN = (
+    " missing",
+    " out of range",
+    " unseen category",
+)  # what follows the name of a feature or column
 REFUSED, UNANSWERED = "requests refused", "answers without the model"
 
 

@@ -32,7 +32,9 @@ class Circumstances(NamedTuple):
 def propose(alarmed: Sequence[Reading], since: float, known: Circumstances) -> Proposal:
     """What to do about the comparisons that are in alarm, the first of which went too far at `since`, and why."""
     unanswered = [one for one in alarmed if one.name == UNANSWERED]
-    broken = [one for one in alarmed if one.name == REFUSED or (one.monitor == "data quality" and one.name.endswith(MISSING))]
+    broken = [
+        one for one in alarmed if one.name == REFUSED or (one.monitor == "data quality" and one.name.endswith(MISSING))
+    ]
     worse = [one for one in alarmed if one.monitor == "model quality"]
     unsound = [one for one in alarmed if one.monitor == "data quality"]
     # What training did not have may be as true as any other value: by itself that is the world, not the data, that changed.

@@ -1,5 +1,6 @@
 """Requests that show what an alarm is about, by their ids in the capture log."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -75,35 +76,32 @@ def telling(reading: Reading, before: Baseline, now: Baseline) -> Telling | None
 
 
 def _unsound(name: str, before: Baseline) -> Telling | None:
-    for suffix in (MISSING, OUTSIDE, UNSEEN):
-        column = name.removesuffix(suffix)
-        if column == name:
-            continue
-        if suffix == UNSEEN:
-            known = before.inputs[column].counts
-            return Telling(f"{column} is new", lambda line: str(_inputs(line).get(column)) not in known)
-        read = _feature(column) if column in before.features else lambda line: _inputs(line).get(column)
-        if suffix == MISSING:
-            return Telling(f"{column} is missing", lambda line: "degraded" not in line and read(line) is None)
-        edges = before.features[column].edges
-        words = f"{column} is below {edges[0]:.4g} or above {edges[-1]:.4g}"
-        return Telling(words, lambda line: (value := read(line)) is not None and not edges[0] <= value < edges[-1])
-    return None
+    column = name.removesuffix(UNSEEN)
+    if column != name:
+        known = before.inputs[column].counts
+        return Telling(f"{column} is new", lambda line: str(_inputs(line).get(column)) not in known)
+    column = name.removesuffix(MISSING)
+    if column != name:
+        read = _feature(column) if column in before.features else _input(column)
+        return Telling(f"{column} is missing", lambda line: _none(line, read))
+    column = name.removesuffix(OUTSIDE)
+    if column == name:
+        return None
+    read, edges = _feature(column), before.features[column].edges
+    words = f"{column} is below {edges[0]:.4g} or above {edges[-1]:.4g}"
+    return Telling(words, lambda line: (value := read(line)) is not None and not edges[0] <= value < edges[-1])
 
 
 def _grown(name: str, before: Distribution, now: Distribution, read: Callable[[Line], Any]) -> Telling:
     """Values in the bin whose share has grown most."""
     place = max(range(len(now.cells)), key=lambda cell: _growth(before.cells, now.cells, cell))
     if place == len(now.counts):
-        return Telling(f"{name} is missing", lambda line: "degraded" not in line and read(line) is None)
-    low, high = float("-inf"), float("inf")
-    if place:
-        low = now.edges[place - 1]
-    if place < len(now.edges):
-        high = now.edges[place]
-    words = f"{name} is {f'from {low:.4g}' if place else ''}{' ' if place and high < float('inf') else ''}"
-    words += f"{f'below {high:.4g}' if high < float('inf') else ''}"
-    return Telling(words.strip(), lambda line: (value := read(line)) is not None and low <= value < high)
+        return Telling(f"{name} is missing", lambda line: _none(line, read))
+    low = now.edges[place - 1] if place else -math.inf
+    high = now.edges[place] if place < len(now.edges) else math.inf
+    bounds = [f"from {low:.4g}"] * (place > 0) + [f"below {high:.4g}"] * (place < len(now.edges))
+    words = f"{name} is {' '.join(bounds)}"
+    return Telling(words, lambda line: (value := read(line)) is not None and low <= value < high)
 
 
 def _growth(before: Sequence[int], now: Sequence[int], cell: int) -> float:
@@ -118,22 +116,30 @@ def _most_grown(before: Mapping[str, int], now: Mapping[str, int]) -> str:
 
 def _selected(name: str, before: Baseline) -> Telling | None:
     """Those of a group that were selected."""
-    for column, slices in before.slices.items():
-        value = name.removeprefix(f"{column} ")
-        if value in slices:
-            return Telling(
-                f"{name}, selected",
-                lambda line: str(_inputs(line).get(column)) == value and line.get("decision") != before.unselected,
-            )
-    return None
+    groups = {f"{column} {value}": (column, value) for column, values in before.slices.items() for value in values}
+    if name not in groups:
+        return None
+    column, value = groups[name]
+    read = _input(column)
+    return Telling(
+        f"{name}, selected", lambda line: str(read(line)) == value and line.get("decision") != before.unselected
+    )
 
 
 def _feature(name: str) -> Callable[[Line], Any]:
     return lambda line: line.get("features", {}).get(name)
 
 
+def _input(name: str) -> Callable[[Line], Any]:
+    return lambda line: _inputs(line).get(name)
+
+
 def _inputs(line: Line) -> Mapping[str, Any]:
     return line.get("inputs", {})
+
+
+def _none(line: Line, read: Callable[[Line], Any]) -> bool:
+    return "degraded" not in line and read(line) is None  # what was answered without the model was not looked at
 
 
 def _parsed(content: bytes) -> Line:
