@@ -122,7 +122,7 @@ def test_drift_is_seen_explained_and_mended_without_a_hand(tmp_path: Path) -> No
     source.mkdir()
     deliver(made, source, 0, LEARNED)
     options = ["--root", str(root), "-s", f"ingest.sources.0.path={source}"]
-    options += ["-s", f"deploy.port={free_port(21_000, 21_099)}"]
+    options += ["-s", f"deploy.port={free_port(21_000, 21_999)}"]
     done = lifecycle.call("run", RECIPE, *options, "--to", "deploy")
     assert done.returncode == 0, done.stdout + done.stderr
     deployed = lifecycle.artifact(lifecycle.newest_run(root), "deploy")

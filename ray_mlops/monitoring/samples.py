@@ -99,9 +99,8 @@ def _grown(name: str, before: Distribution, now: Distribution, read: Callable[[L
         return Telling(f"{name} is missing", lambda line: _none(line, read))
     low = now.edges[place - 1] if place else -math.inf
     high = now.edges[place] if place < len(now.edges) else math.inf
-    bounds = [f"from {low:.4g}"] * (place > 0) + [f"below {high:.4g}"] * (place < len(now.edges))
-    words = f"{name} is {' '.join(bounds)}"
-    return Telling(words, lambda line: (value := read(line)) is not None and low <= value < high)
+    between = f"below {high:.4g}" if not place else f"from {low:.4g}{f' to {high:.4g}' if high < math.inf else ' up'}"
+    return Telling(f"{name} is {between}", lambda line: (value := read(line)) is not None and low <= value < high)
 
 
 def _growth(before: Sequence[int], now: Sequence[int], cell: int) -> float:
