@@ -1,172 +1,208 @@
-"""The whole loop without a hand on it: drift comes, quality falls, a challenger is trained, canaried and promoted, quality is back."""
+"""What a watch does about a report, and what it leaves alone; the endpoint is one that only tells its health."""
 
-import signal
-import subprocess
+import json
+import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import httpx
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import average_precision_score
 
-from ray_mlops.contract import Run
-from ray_mlops.fraud.simulate import Drift, Simulator, simulate
-from ray_mlops.monitoring.attempts import Attempts
-from ray_mlops.monitoring.cause_files import CauseFiles
-from ray_mlops.platform.registry import open_registry
-from ray_mlops.platform.runtime import free_port
-from ray_mlops.serving.rollouts.records import Records
-from tests import lifecycle
+from ray_mlops import watch
+from ray_mlops.algorithms.boosting import XGBoost
+from ray_mlops.contract import Endpoint, ModelVersion, Run
+from ray_mlops.monitoring.attempts import Attempt, Attempts, Ongoing
+from ray_mlops.monitoring.causes import CauseReport
+from ray_mlops.platform.registry import Registry, open_registry
+from ray_mlops.serving import endpoint as endpoints
+from ray_mlops.serving.replica import Settings, log_id
+from ray_mlops.serving.rollouts import replicas
+from ray_mlops.serving.rollouts.plan import Plan
+from ray_mlops.serving.rollouts.records import Records, Rollout, Side
+from ray_mlops.stages.deploy import DeployConfig
+from tests import small_model
+from tests.monitoring.watched import in_alarm
 
-pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(600)]
 RECIPE = str(Path(__file__).parent / "recipes" / "watched.py")
-LEARNED, DRIFTED, KNOWN, DAYS = 58, 60, 78, 84
-"""Days until which the first model's data go, the drift begins, the second model's data go, and traffic goes on."""
-SIMULATOR = Simulator(
-    customers=200, terminals=250, days=DAYS, radius=10, compromised_terminals=1, compromised_cards=1,
-    drift=Drift(day=DRIFTED, testing_cards=5),
-)  # fmt: skip
 
 
-class Shop:
-    """Asks an endpoint to score transactions, in their order, and remembers which version answered what."""
+@dataclass
+class Watched:
+    """A run root whose endpoint is in alarm."""
 
-    def __init__(self, url: str, table: pa.Table) -> None:
-        self._client = httpx.Client(base_url=url, timeout=30)
-        self.rows: list[dict[str, Any]] = table.to_pylist()
-        self.answers: dict[int, tuple[str, float]] = {}
-        self.failed: list[str] = []
+    root: Path
+    endpoint: Endpoint
+    first: ModelVersion
+    second: ModelVersion
 
-    def days(self, first: int, last: int) -> None:
-        """Send the transactions of some days, each day's labels after it."""
-        for day in range(first, last):
-            rows = self.of(day, day + 1)
-            for start in range(0, len(rows), 100):
-                self.send(rows[start : start + 100])
-            labels = [{"transaction_id": row["transaction_id"], "is_fraud": row["is_fraud"]} for row in rows]
-            assert self._client.post("/labels", json={"labels": labels}).status_code == 200
+    @property
+    def attempts(self) -> list[Attempt]:
+        return Attempts(self.endpoint.monitoring).all()
 
-    def of(self, first: int, last: int) -> list[dict[str, Any]]:
-        return [row for row in self.rows if first <= row["day"] < last]
+    @property
+    def registry(self) -> Registry:
+        return open_registry(Run(root=str(self.root), id="", recipe=""))
 
-    def send(self, rows: list[dict[str, Any]]) -> None:
-        sent = [
-            {name: row[name] for name in ("transaction_id", "customer_id", "terminal_id", "amount")}
-            | {"time": row["time"].isoformat()}
-            for row in rows
-        ]
-        answer = self._client.post("/score?reasons=0", json={"transactions": sent})
-        if answer.status_code != 200:
-            self.failed.append(answer.text)
-            return
-        told = answer.json()
-        self.answers |= {one["id"]: (told["version"], one["score"]) for one in told["results"]}
+    def watch(self, *more: str, act: str = "[retrain, rollback]") -> watch.Watch:
+        return watch.Watch(RECIPE, str(self.root), [f"watch.act={act}", *(f"watch.{one}" for one in more)])
 
-    def average_precision(self, version: str, first: int, last: int) -> float:
-        """Of what a version answered to the transactions of some days."""
-        rows = [row for row in self.of(first, last) if self.answers.get(row["transaction_id"], ("",))[0] == version]
-        scores = [self.answers[row["transaction_id"]][1] for row in rows]
-        return float(average_precision_score([row["is_fraud"] for row in rows], scores))
+    def alarm(self, action: str = "retrain") -> CauseReport:
+        return in_alarm(self.endpoint.monitoring, self.first, action)
 
-    @contextmanager
-    def going_on(self, first: int, last: int) -> Iterator[None]:
-        """Send single transactions of some days, over and over, while the block runs."""
-        over, rows = threading.Event(), self.of(first, last)
+    def cut_off(self, report: CauseReport, **changes: str) -> None:
+        """An attempt whose process is gone."""
+        attempts = Attempts(self.endpoint.monitoring)
+        attempt = attempts.begin(report, "watch")
+        assert attempt
+        with Ongoing(attempts, attempt) as ongoing:
+            ongoing.note("it began", **changes)
 
-        def call() -> None:
-            place = 0
-            while not over.is_set():
-                self.send([rows[place % len(rows)]])
-                place += 1
-
-        thread = threading.Thread(target=call)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+    def serves(self, version: ModelVersion) -> None:
+        settings = Settings(
+            name="watched", bundle=version.uri, digest=version.digest, version=version.version, store="",
+            capture=self.endpoint.capture, queue="", monitoring=self.endpoint.monitoring, limits=DeployConfig().limits,
+        )  # fmt: skip
+        replicas.remember(version, DeployConfig(name="watched"), settings, "code", str(self.root))
+        endpoints.remember(self.endpoint.model_copy(update={"digest": version.digest}), str(self.root))
 
 
-def table() -> pa.Table:
-    made = pa.concat_tables(simulate(SIMULATOR, chunk) for chunk in range(SIMULATOR.chunks)).sort_by("time")
-    start = np.datetime64(SIMULATOR.start, "us").astype(np.int64)
-    day = (made["time"].cast(pa.int64()).to_numpy() - start) // (86_400 * 1_000_000)
-    return made.append_column("day", pa.array(day))
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelVersion, ModelVersion]:
+    """A run root with two versions."""
+    root = tmp_path_factory.mktemp("root")
+    known = open_registry(Run(root=str(root), id="", recipe=""))
+    made = [small_model.bundle(root / f"b{rounds}", XGBoost(rounds=rounds)) for rounds in (3, 4)]
+    first, second = (known.register("watched", bundle).artifact() for bundle in made)
+    known.promote("watched", "1")
+    return root, first, second
 
 
-def deliver(made: pa.Table, folder: Path, first: int, last: int) -> None:
-    """Add the transactions of some days, with their labels, to the source of the recipe."""
-    chosen = made.filter((pc.field("day") >= first) & (pc.field("day") < last))
-    pq.write_table(chosen.drop_columns(["day", "fraud_scenario"]), folder / f"until-{last}.parquet")
+@pytest.fixture(scope="module")
+def url(versions: tuple[Path, ModelVersion, ModelVersion]) -> Iterator[str]:
+    """What tells the health of the endpoint that was deployed last."""
+    deployed = versions[0] / "endpoints" / "watched" / "endpoint.json"
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told = json.loads(deployed.read_text())
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"digest": told["digest"], "log": log_id(told["capture"])}).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/watched"
+    server.shutdown()
+    server.server_close()
 
 
-def wait_for(what: Callable[[], Any], seconds: float, log: Path) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, f"it did not happen: {log.read_text()}"
-        time.sleep(0.2)
-    return found
+@pytest.fixture
+def watched(versions: tuple[Path, ModelVersion, ModelVersion], url: str, tmp_path: Path) -> Watched:
+    root, first, second = versions
+    shutil.rmtree(root / "endpoints", ignore_errors=True)
+    endpoint = Endpoint(
+        uri="", fingerprint="f", name="watched", url=url, version="1", digest=first.digest,
+        capture=str(tmp_path / "capture"), monitoring=str(tmp_path / "monitoring"),
+    )  # fmt: skip
+    it = Watched(root, endpoint, first, second)
+    it.serves(first)
+    return it
 
 
-def test_drift_is_seen_explained_and_mended_without_a_hand(tmp_path: Path) -> None:
-    made, root, source = table(), tmp_path / "root", tmp_path / "transactions"
-    source.mkdir()
-    deliver(made, source, 0, LEARNED)
-    options = ["--root", str(root), "-s", f"ingest.sources.0.path={source}"]
-    options += ["-s", f"deploy.port={free_port(21_000, 21_999)}"]
-    done = lifecycle.call("run", RECIPE, *options, "--to", "deploy")
-    assert done.returncode == 0, done.stdout + done.stderr
-    deployed = lifecycle.artifact(lifecycle.newest_run(root), "deploy")
-    log = tmp_path / "watch.log"
-    with log.open("w") as out:
-        watch = subprocess.Popen(
-            lifecycle.command("watch", RECIPE, *options),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=lifecycle.environment(),
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no thread runs yet
-        )
-    try:
-        shop = Shop(deployed["url"], made)
-        attempts = Attempts(deployed["monitoring"])
-        shop.days(LEARNED, DRIFTED)
-        wait_for(lambda: "window(s) judged" in log.read_text(), 60, log)
-        assert not attempts.all()
+def test_an_endpoint_without_an_alarm_is_left_alone(watched, capsys):
+    assert watched.watch().look()
+    assert "insufficient_data" in capsys.readouterr().out and not watched.attempts
 
-        deliver(made, source, LEARNED, KNOWN)  # what is known of them by then is delivered before the watch sees why
-        shop.days(DRIFTED, KNOWN)
-        with shop.going_on(KNOWN, KNOWN + 3):
-            (attempt,) = wait_for(lambda: [one for one in attempts.all() if one.ended], 240, log)
-        shop.days(KNOWN + 3, DAYS)
-        watch.send_signal(signal.SIGINT)
-        assert watch.wait(60) == 130
-    finally:
-        watch.kill()
-        lifecycle.call("undeploy", "watched", "--root", str(root))
 
-    assert attempt.status == "promoted", (attempt, log.read_text())
-    before, after = shop.average_precision("1", DRIFTED, KNOWN), shop.average_precision("2", KNOWN + 3, DAYS)
-    assert after > before + 0.1, (before, after)
-    assert not shop.failed
+def test_an_endpoint_that_does_not_answer_is_told_and_nothing_is_done(watched, capsys):
+    watched.alarm()
+    gone = watched.endpoint.model_copy(update={"url": "http://127.0.0.1:1/watched"})
+    endpoints.remember(gone, str(watched.root))
+    assert not watched.watch().look()
+    assert "does not answer" in capsys.readouterr().out and not watched.attempts
 
-    report = next(
-        one for one in CauseFiles(deployed["monitoring"], deployed["digest"]).all() if one.id == attempt.report
-    )
-    assert report.action == "retrain" and report.reasons and report.since >= report.start - 60
-    assert any(cause.samples for cause in report.causes)
-    champion = open_registry(Run(root=str(root), id="", recipe="")).champion("watched")
-    assert champion and champion.version == "2" == attempt.made
-    assert champion.changes[-1].action == "promoted" and report.id in champion.changes[-1].reason
-    (rollout,) = Records(str(root), "watched").all()
-    assert rollout.status == "promoted" and report.id in rollout.why
-    assert champion.metrics["gain_over_champion"] > 0.1
-    print(f"average precision on drifted traffic: {before:.3f} of version 1, {after:.3f} of version 2")
+
+@pytest.mark.parametrize(("action", "act", "told"), [
+    ("retrain", "[]", "--act retrain allows it"), ("retrain", "[rollback]", "--act retrain allows it"),
+    ("roll back", "[retrain]", "--act rollback allows it"), ("keep", "[retrain, rollback]", ": keep"),
+])  # fmt: skip
+def test_nothing_is_done_that_is_not_proposed_and_allowed(watched, capsys, action, act, told):
+    watched.alarm(action)
+    assert watched.watch(act=act).look()
+    assert told in capsys.readouterr().out and not watched.attempts
+
+
+def test_a_training_that_fails_is_recorded_and_not_tried_again_for_the_same_report(watched, capsys):
+    report = watched.alarm()
+    it = watched.watch()
+    assert not it.look()  # the recipe's source is not there
+    (attempt,) = watched.attempts
+    assert (attempt.status, attempt.report, attempt.by) == ("failed", report.id, "watch")
+    assert "DataError" in attempt.reason and "retrain failed" in capsys.readouterr().err
+    assert it.look() and watched.watch().look()
+    assert watched.attempts == [attempt]
+
+
+def test_a_look_alone_ends_with_1_where_it_failed(watched):
+    watched.alarm()
+    arguments = (RECIPE, str(watched.root), ["watch.act=[retrain]"])
+    assert watch.run(*arguments, once=True) == 1
+    assert watch.run(*arguments, once=True) == 0
+
+
+def test_one_training_waits_for_the_cooldown_of_the_last(watched, capsys):
+    watched.alarm()
+    assert not watched.watch().look()
+    second = watched.alarm()
+    assert watched.watch("cooldown_s=3600").look()
+    assert "not before" in capsys.readouterr().out and len(watched.attempts) == 1
+    assert not watched.watch("cooldown_s=0").look()
+    assert [one.report for one in watched.attempts][-1] == second.id
+
+
+def test_a_rollout_that_is_under_way_is_waited_for(watched, capsys):
+    watched.alarm()
+    side = Side(model="watched", version="1", digest="d")
+    rollout = Rollout.begin("watched", side, side, Plan(mode="shadow", shares=(0.0,)))
+    Records(str(watched.root), "watched").write(rollout)
+    assert watched.watch().look()
+    assert "its end is waited for" in capsys.readouterr().out and not watched.attempts
+
+
+def test_what_was_cut_off_goes_on_and_is_given_up_in_the_end(watched):
+    report = watched.alarm()
+    watched.cut_off(report)
+    assert not watched.watch().look()
+    assert [(one.number, one.status) for one in watched.attempts] == [(1, "running"), (2, "failed")]
+    later = watched.alarm()
+    watched.cut_off(later)
+    assert watched.watch("attempts=1").look()
+    assert (watched.attempts[-1].status, watched.attempts[-1].reason) == ("given up", "it was cut off 1 times")
+
+
+def test_what_is_not_allowed_any_more_does_not_go_on(watched):
+    watched.cut_off(watched.alarm())
+    assert watched.watch(act="[]").look()
+    (attempt,) = watched.attempts
+    assert attempt.status == "given up" and "not allowed any more" in attempt.reason
+
+
+def test_what_another_version_has_overtaken_is_given_up(watched):
+    watched.cut_off(watched.alarm())
+    watched.serves(watched.second)
+    assert watched.watch().look()
+    assert "version 2 answers meanwhile" in watched.attempts[-1].reason
+
+
+def test_a_watch_that_died_after_the_challenger_took_over_has_promoted_it(watched):
+    watched.cut_off(watched.alarm(), made="2", made_digest=watched.second.digest)
+    watched.serves(watched.second)
+    assert watched.watch().look()
+    assert watched.attempts[-1].status == "promoted"
+    champion = watched.registry.champion("watched")
+    assert champion and champion.version == "2" and "cause report watched-1-1" in champion.changes[-1].reason

@@ -1,0 +1,183 @@
+"""The whole loop without a hand on it: drift comes, quality falls, a challenger is trained, canaried and promoted, quality is
+back; though the watch is killed in the midst of it."""
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score
+
+from ray_mlops.contract import Run
+from ray_mlops.fraud.simulate import Drift, Simulator, simulate
+from ray_mlops.monitoring.attempts import Attempts
+from ray_mlops.monitoring.cause_files import CauseFiles
+from ray_mlops.platform.registry import open_registry
+from ray_mlops.platform.runtime import free_port
+from ray_mlops.serving.rollouts.records import Records
+from tests import lifecycle
+
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(600)]
+RECIPE = str(Path(__file__).parent / "recipes" / "watched.py")
+LEARNED, DRIFTED, KNOWN, DAYS = 58, 60, 78, 84
+"""Days until which the first model's data go, the drift begins, the second model's data go, and traffic goes on."""
+SIMULATOR = Simulator(
+    customers=200, terminals=250, days=DAYS, radius=10, compromised_terminals=1, compromised_cards=1,
+    drift=Drift(day=DRIFTED, testing_cards=5),
+)  # fmt: skip
+
+
+class Shop:
+    """Asks an endpoint to score transactions, in their order, and remembers which version answered what."""
+
+    def __init__(self, url: str, table: pa.Table) -> None:
+        self._client = httpx.Client(base_url=url, timeout=30)
+        self.rows: list[dict[str, Any]] = table.to_pylist()
+        self.answers: dict[int, tuple[str, float]] = {}
+        self.failed: list[str] = []
+
+    def days(self, first: int, last: int) -> None:
+        """Send the transactions of some days, each day's labels after it."""
+        for day in range(first, last):
+            rows = self.of(day, day + 1)
+            for start in range(0, len(rows), 100):
+                self.send(rows[start : start + 100])
+            labels = [{"transaction_id": row["transaction_id"], "is_fraud": row["is_fraud"]} for row in rows]
+            assert self._client.post("/labels", json={"labels": labels}).status_code == 200
+
+    def of(self, first: int, last: int) -> list[dict[str, Any]]:
+        return [row for row in self.rows if first <= row["day"] < last]
+
+    def send(self, rows: list[dict[str, Any]]) -> None:
+        sent = [
+            {name: row[name] for name in ("transaction_id", "customer_id", "terminal_id", "amount")}
+            | {"time": row["time"].isoformat()}
+            for row in rows
+        ]
+        answer = self._client.post("/score?reasons=0", json={"transactions": sent})
+        if answer.status_code != 200:
+            self.failed.append(answer.text)
+            return
+        told = answer.json()
+        self.answers |= {one["id"]: (told["version"], one["score"]) for one in told["results"]}
+
+    def average_precision(self, version: str, first: int, last: int) -> float:
+        """Of what a version answered to the transactions of some days."""
+        rows = [row for row in self.of(first, last) if self.answers.get(row["transaction_id"], ("",))[0] == version]
+        scores = [self.answers[row["transaction_id"]][1] for row in rows]
+        return float(average_precision_score([row["is_fraud"] for row in rows], scores))
+
+    @contextmanager
+    def going_on(self, first: int, last: int) -> Iterator[None]:
+        """Send single transactions of some days, over and over, while the block runs."""
+        over, rows = threading.Event(), self.of(first, last)
+
+        def call() -> None:
+            place = 0
+            while not over.is_set():
+                self.send([rows[place % len(rows)]])
+                place += 1
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def table() -> pa.Table:
+    made = pa.concat_tables(simulate(SIMULATOR, chunk) for chunk in range(SIMULATOR.chunks)).sort_by("time")
+    start = np.datetime64(SIMULATOR.start, "us").astype(np.int64)
+    day = (made["time"].cast(pa.int64()).to_numpy() - start) // (86_400 * 1_000_000)
+    return made.append_column("day", pa.array(day))
+
+
+def deliver(made: pa.Table, folder: Path, first: int, last: int) -> None:
+    """Add the transactions of some days, with their labels, to the source of the recipe."""
+    chosen = made.filter((pc.field("day") >= first) & (pc.field("day") < last))
+    pq.write_table(chosen.drop_columns(["day", "fraud_scenario"]), folder / f"until-{last}.parquet")
+
+
+def started(options: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("a") as out:
+        return subprocess.Popen(
+            lifecycle.command("watch", RECIPE, *options),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=lifecycle.environment(),
+            # A test runner in the background ignores Ctrl-C, and its children would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no thread runs yet
+        )
+
+
+def wait_for(what: Callable[[], Any], seconds: float, log: Path) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"it did not happen: {log.read_text()}"
+        time.sleep(0.2)
+    return found
+
+
+def test_drift_is_seen_explained_and_mended_without_a_hand(tmp_path: Path) -> None:
+    made, root, source = table(), tmp_path / "root", tmp_path / "transactions"
+    source.mkdir()
+    deliver(made, source, 0, LEARNED)
+    options = ["--root", str(root), "-s", f"ingest.sources.0.path={source}"]
+    options += ["-s", f"deploy.port={free_port(21_000, 21_999)}"]
+    done = lifecycle.call("run", RECIPE, *options, "--to", "deploy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    deployed = lifecycle.artifact(lifecycle.newest_run(root), "deploy")
+    log = tmp_path / "watch.log"
+    watch = started(options, log)
+    try:
+        shop = Shop(deployed["url"], made)
+        attempts = Attempts(deployed["monitoring"])
+        shop.days(LEARNED, DRIFTED)
+        wait_for(lambda: "window(s) judged" in log.read_text(), 60, log)
+        assert not attempts.all()
+
+        deliver(made, source, LEARNED, KNOWN)  # so that whenever the watch trains, it is on the same rows
+        shop.days(DRIFTED, KNOWN)
+        wait_for(attempts.all, 120, log)
+        watch.kill()
+        watch.wait(30)
+        watch = started(options, log)
+        with shop.going_on(KNOWN, KNOWN + 3):
+            attempt = wait_for(lambda: next((one for one in attempts.all() if one.ended), None), 240, log)
+        shop.days(KNOWN + 3, DAYS)
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(60) == 130
+    finally:
+        watch.kill()
+        lifecycle.call("undeploy", "watched", "--root", str(root))
+
+    assert attempt.status == "promoted", (attempt, log.read_text())
+    assert attempt.number == 2 and len(attempts.all()) == 2  # the first was killed; nothing was done twice
+    before, after = shop.average_precision("1", DRIFTED, KNOWN), shop.average_precision("2", KNOWN + 3, DAYS)
+    assert after > before + 0.1, (before, after)
+    assert not shop.failed
+
+    report = next(
+        one for one in CauseFiles(deployed["monitoring"], deployed["digest"]).all() if one.id == attempt.report
+    )
+    assert report.action == "retrain" and report.reasons and report.since >= report.start - 60
+    assert any(cause.samples for cause in report.causes)
+    champion = open_registry(Run(root=str(root), id="", recipe="")).champion("watched")
+    assert champion and champion.version == "2" == attempt.made
+    assert champion.changes[-1].action == "promoted" and report.id in champion.changes[-1].reason
+    (rollout,) = Records(str(root), "watched").all()
+    assert rollout.status == "promoted" and report.id in rollout.why
+    assert champion.metrics["gain_over_champion"] > 0.1
+    print(f"average precision on drifted traffic: {before:.3f} of version 1, {after:.3f} of version 2")
