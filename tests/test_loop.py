@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -22,10 +22,12 @@ from ray_mlops.contract import Run
 from ray_mlops.fraud.simulate import Drift, Simulator, simulate
 from ray_mlops.monitoring.attempts import Attempts
 from ray_mlops.monitoring.cause_files import CauseFiles
-from ray_mlops.platform.registry import open_registry
+from ray_mlops.platform.registry import Version, open_registry
 from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving.rollouts.records import Records
+from ray_mlops.watch import Watch
 from tests import lifecycle
+from tests.monitoring.watched import in_alarm
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(600)]
 RECIPE = str(Path(__file__).parent / "recipes" / "watched.py")
@@ -130,30 +132,51 @@ def wait_for(what: Callable[[], Any], seconds: float, log: Path) -> Any:
     return found
 
 
-def test_drift_is_seen_explained_and_mended_without_a_hand(tmp_path: Path) -> None:
-    made, root, source = table(), tmp_path / "root", tmp_path / "transactions"
+class Deployed(NamedTuple):
+    """The endpoint of the recipe, the options of its commands, and all transactions there will be."""
+
+    root: Path
+    source: Path
+    options: list[str]
+    endpoint: dict[str, Any]
+    made: pa.Table
+
+    def champion(self) -> Version:
+        found = open_registry(Run(root=str(self.root), id="", recipe="")).champion("watched")
+        assert found
+        return found
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Iterator[Deployed]:
+    folder, made = tmp_path_factory.mktemp("loop"), table()
+    root, source = folder / "root", folder / "transactions"
     source.mkdir()
     deliver(made, source, 0, LEARNED)
     options = ["--root", str(root), "-s", f"ingest.sources.0.path={source}"]
     options += ["-s", f"deploy.port={free_port(21_000, 21_999)}"]
     done = lifecycle.call("run", RECIPE, *options, "--to", "deploy")
     assert done.returncode == 0, done.stdout + done.stderr
-    deployed = lifecycle.artifact(lifecycle.newest_run(root), "deploy")
-    log = tmp_path / "watch.log"
-    watch = started(options, log)
+    yield Deployed(root, source, options, lifecycle.artifact(lifecycle.newest_run(root), "deploy"), made)
+    lifecycle.call("undeploy", "watched", "--root", str(root))
+
+
+def test_drift_is_seen_explained_and_mended_without_a_hand(deployed: Deployed, tmp_path: Path) -> None:
+    log, monitoring = tmp_path / "watch.log", deployed.endpoint["monitoring"]
+    shop, attempts = Shop(deployed.endpoint["url"], deployed.made), Attempts(monitoring)
+    watch = started(deployed.options, log)
     try:
-        shop = Shop(deployed["url"], made)
-        attempts = Attempts(deployed["monitoring"])
         shop.days(LEARNED, DRIFTED)
         wait_for(lambda: "window(s) judged" in log.read_text(), 60, log)
         assert not attempts.all()
 
-        deliver(made, source, LEARNED, KNOWN)  # so that whenever the watch trains, it is on the same rows
+        # At once, so that the watch trains on the same rows whenever it does.
+        deliver(deployed.made, deployed.source, LEARNED, KNOWN)
         shop.days(DRIFTED, KNOWN)
         wait_for(attempts.all, 120, log)
         watch.kill()
         watch.wait(30)
-        watch = started(options, log)
+        watch = started(deployed.options, log)
         with shop.going_on(KNOWN, KNOWN + 3):
             attempt = wait_for(lambda: next((one for one in attempts.all() if one.ended), None), 240, log)
         shop.days(KNOWN + 3, DAYS)
@@ -161,7 +184,6 @@ def test_drift_is_seen_explained_and_mended_without_a_hand(tmp_path: Path) -> No
         assert watch.wait(60) == 130
     finally:
         watch.kill()
-        lifecycle.call("undeploy", "watched", "--root", str(root))
 
     assert attempt.status == "promoted", (attempt, log.read_text())
     assert attempt.number == 2 and len(attempts.all()) == 2  # the first was killed; nothing was done twice
@@ -169,15 +191,23 @@ def test_drift_is_seen_explained_and_mended_without_a_hand(tmp_path: Path) -> No
     assert after > before + 0.1, (before, after)
     assert not shop.failed
 
-    report = next(
-        one for one in CauseFiles(deployed["monitoring"], deployed["digest"]).all() if one.id == attempt.report
-    )
-    assert report.action == "retrain" and report.reasons and report.since >= report.start - 60
-    assert any(cause.samples for cause in report.causes)
-    champion = open_registry(Run(root=str(root), id="", recipe="")).champion("watched")
-    assert champion and champion.version == "2" == attempt.made
+    reports = CauseFiles(monitoring, deployed.endpoint["digest"]).all()
+    report = next(one for one in reports if one.id == attempt.report)
+    assert report.action == "retrain" and report.reasons and any(cause.samples for cause in report.causes)
+    champion = deployed.champion()
+    assert champion.version == "2" == attempt.made and champion.metrics["gain_over_champion"] > 0.1
     assert champion.changes[-1].action == "promoted" and report.id in champion.changes[-1].reason
-    (rollout,) = Records(str(root), "watched").all()
+    (rollout,) = Records(str(deployed.root), "watched").all()
     assert rollout.status == "promoted" and report.id in rollout.why
-    assert champion.metrics["gain_over_champion"] > 0.1
     print(f"average precision on drifted traffic: {before:.3f} of version 1, {after:.3f} of version 2")
+
+
+def test_a_version_that_broke_something_is_taken_back(deployed: Deployed) -> None:
+    champion, allowed = deployed.champion(), [*deployed.options[3::2], "watch.act=[rollback]"]
+    assert Watch(RECIPE, str(deployed.root), [*allowed, "watch.act=[]"]).look()  # what was asked of it is judged
+    report = in_alarm(deployed.endpoint["monitoring"], champion, "roll back")
+    assert Watch(RECIPE, str(deployed.root), allowed).look()
+    last = Attempts(deployed.endpoint["monitoring"]).all()[-1]
+    assert (last.report, last.status) == (report.id, "rolled back")
+    assert httpx.get(f"{deployed.endpoint['url']}/health").json()["digest"] == deployed.endpoint["digest"]
+    assert deployed.champion().version == "1" and report.id in deployed.champion().changes[-1].reason
