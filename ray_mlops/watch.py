@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from ray_mlops import commands, console, recipes, rollout_commands
 from ray_mlops.contract import Endpoint, ModelVersion, Verdict
-from ray_mlops.errors import EndpointError
+from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.monitoring.attempts import Attempt, Attempts, Ongoing, cooled_down
 from ray_mlops.monitoring.cause_files import CauseFiles
 from ray_mlops.monitoring.causes import CauseReport
@@ -52,6 +52,11 @@ class Watch:
         self.settings, self._config = config.watch, config
         self._recipe, self._assignments, self._override, self._verbose = recipe, assignments, override, verbose
         run = commands.administration(root)
+        if self.settings.act and config.tracking_uri not in ("", run.tracking_uri):
+            raise ConfigError(
+                "a watch that acts finds the registry where all commands do: set MLFLOW_TRACKING_URI to the recipe's "
+                f"tracking_uri, {config.tracking_uri}"
+            )
         self._run = replace(run, id=BY, recipe=name, tracking_uri=config.tracking_uri or run.tracking_uri)
         self._name = config.deploy.name or config.register.name
         self._told = ""
@@ -76,7 +81,7 @@ class Watch:
             monitor.run,
             self._config.monitor,
             {"endpoint": endpoint, "version": version},
-            identity=monitor.identity(endpoint),
+            identity=BY,  # the same place at every look: a watch looks often
         )
         verdict = store.once(step, self._run, again=True).artifact  # windows also end when nobody asks any more
         assert isinstance(verdict, Verdict)
@@ -163,21 +168,22 @@ class Watch:
         )
         made = next(record.artifact for record in records if isinstance(record.artifact, ModelVersion))
         ongoing.note(f"version {made.version} is registered", made=made.version, made_digest=made.digest)
-        approval = self._registry().version(made.name, made.version).approval
-        if made.digest == running.digest or approval == "rejected":
-            ongoing.end("nothing new", f"the sources give version {made.version} again, which was {approval} before")
+        if self._judged_already(ongoing, made, why):
             return
-        if not self._judged_already(ongoing, made, why):
-            ongoing.note("a canary begins")
-            named = [f"name={self._name}"] if self._config.deploy.name else []
-            model, plan = f"{made.name}/{made.version}", self.settings.rollout
-            try:
-                rollout_commands.deploy(self._run.root, model, named, plan=plan, why=why, verbose=self._verbose)
-            except EndpointError:
-                if not self._judged_already(ongoing, made, why):
-                    raise
+        last = self._registry().version(made.name, made.version).changes[-1].action
+        if made.digest == running.digest or last in ("rejected", "rolled_back"):
+            ongoing.end("nothing new", f"the sources give version {made.version} again, which was {last} before")
+            return
+        ongoing.note("a canary begins")
+        named = [f"name={self._name}"] if self._config.deploy.name else []
+        model, plan = f"{made.name}/{made.version}", self.settings.rollout
+        try:
+            rollout_commands.deploy(self._run.root, model, named, plan=plan, why=why, verbose=self._verbose)
+        except EndpointError:
+            if self._judged_already(ongoing, made, why):
                 return
-            self._judged_already(ongoing, made, why)
+            raise
+        self._judged_already(ongoing, made, why)
 
     def _judged_already(self, ongoing: Ongoing, made: ModelVersion, why: str) -> bool:
         """Whether a rollout for this report has said what becomes of the challenger; then it does."""

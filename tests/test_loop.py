@@ -203,10 +203,11 @@ def test_drift_is_seen_explained_and_mended_without_a_hand(deployed: Deployed, t
 
 
 def test_a_version_that_broke_something_is_taken_back(deployed: Deployed) -> None:
-    champion, allowed = deployed.champion(), [*deployed.options[3::2], "watch.act=[rollback]"]
-    assert Watch(RECIPE, str(deployed.root), [*allowed, "watch.act=[]"]).look()  # what was asked of it is judged
-    report = in_alarm(deployed.endpoint["monitoring"], champion, "roll back")
-    assert Watch(RECIPE, str(deployed.root), allowed).look()
+    looking = Watch(RECIPE, str(deployed.root), [*deployed.options[3::2], "watch.act=[]"])
+    assert looking.look()  # what was asked of it is judged
+    report = in_alarm(deployed.endpoint["monitoring"], deployed.champion(), "roll back")
+    acted = lifecycle.call("watch", RECIPE, *deployed.options, "--once", "--act", "rollback")
+    assert acted.returncode == 0, acted.stdout + acted.stderr
     last = Attempts(deployed.endpoint["monitoring"]).all()[-1]
     assert (last.report, last.status) == (report.id, "rolled back")
     assert httpx.get(f"{deployed.endpoint['url']}/health").json()["digest"] == deployed.endpoint["digest"]

@@ -57,14 +57,15 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     judge = Judge(config, baseline, history, answers)
     made, now = judge.catch_up(time.time()), time.time()
     past, present = history.judged(last=SHOWN), judge.at_present()
-    _tell(config, history, past, made, about={"endpoint": endpoint.name, **_pinned(version)})
     latest = (
         present
         if present and (present.requests >= config.min_requests or present.alarms)
         else next(reversed(past), None)
     )
     found = [*operation.unwritten(notes.failing(endpoint.monitoring, now)), *(latest.alarms if latest else ())]
-    cause = _cause(_explainer(config, run, baseline, endpoint, version), endpoint.monitoring, past, latest, found)
+    kept = CauseFiles(endpoint.monitoring, version.digest)
+    cause = _cause(_explainer(config, run, baseline, endpoint, version), kept, past, latest, found)
+    _tell(config, history, past, made, kept.all(), about={"endpoint": endpoint.name, **_pinned(version)})
     alarms = tuple(map(str, found))
     status = "alarm" if alarms else "insufficient_data" if latest is None else "ok"
     told = _told(config, past, present, endpoint, version) | {"status": status, "alarms": list(alarms)}
@@ -116,10 +117,9 @@ def _explainer(
 
 
 def _cause(
-    explainer: Explainer, monitoring: str, past: Sequence[Judged], latest: Judged | None, found: Sequence[Alarm]
+    explainer: Explainer, kept: CauseFiles, past: Sequence[Judged], latest: Judged | None, found: Sequence[Alarm]
 ) -> CauseReport | None:
     """Why there are alarms; the reports of judged windows are kept. That of what has not been judged may become another."""
-    kept = CauseFiles(monitoring, explainer.digest)
     kept.catch_up(past, explainer)
     if latest is None or not found:
         return None
@@ -140,10 +140,18 @@ def _compact(folder: str) -> str:
 
 
 def _tell(
-    config: MonitorConfig, history: History, past: Sequence[Judged], made: Sequence[Judged], *, about: dict[str, str]
+    config: MonitorConfig,
+    history: History,
+    past: Sequence[Judged],
+    made: Sequence[Judged],
+    reports: Sequence[CauseReport],
+    *,
+    about: dict[str, str],
 ) -> None:
-    """Alarms that were raised or have ended: to the log once, to the webhook until it takes them."""
-    events, fresh = sinks.events(past, about), {one.number for one in made}
+    """Alarms that were raised or have ended: to the log once, to the webhook until it takes them, with the report of their causes."""
+    causes = {one.window: one.model_dump(mode="json") for one in reports}
+    events = [{**event, "cause": causes.get(event["window"]["number"])} for event in sinks.events(past, about)]
+    fresh = {one.number for one in made}
     for event in events:
         if event["window"]["number"] in fresh:
             sinks.log(event)
