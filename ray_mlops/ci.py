@@ -25,7 +25,7 @@ def train(recipe: str, root: str, assignments: Sequence[str], *, address: str, o
     Returns the exit code of the job; raises what the run raises, `GateError` where the model misses a gate.
     """
     if address:
-        code = submitting.submit(recipe, address, ["--to", "register"], assignments, root=root)
+        code = submitting.submit(recipe, address, ["run", "--to", "register"], assignments, root=root)
         if code:
             return code
     else:

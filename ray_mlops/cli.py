@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import ci_commands, cluster_commands, fleet_commands, key_commands, load_commands, ui_commands
+from ray_mlops import (
+    ci_commands,
+    cluster_commands,
+    fleet_commands,
+    key_commands,
+    load_commands,
+    ui_commands,
+    watch_commands,
+)
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
@@ -26,9 +34,8 @@ app = typer.Typer(
 app.add_typer(ci_commands.app, name="ci")
 app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(key_commands.app, name="keys")
-app.add_typer(load_commands.app)
-app.add_typer(fleet_commands.app)
-app.add_typer(ui_commands.app)
+for _commands in (load_commands, fleet_commands, ui_commands, watch_commands):
+    app.add_typer(_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
@@ -51,7 +58,10 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run the lifecycle of a recipe; unchanged stages are skipped."""
-    _lifecycle(recipe, _stage(first), _stage(last), root, assignments, override, verbose)
+    from ray_mlops import commands
+
+    span = _stage(first), _stage(last)
+    commands.lifecycle(recipe, root, assignments, span=span, override=override, verbose=verbose)
 
 
 def _stage_command(stage: StageName) -> Callable[..., None]:
@@ -62,7 +72,7 @@ def _stage_command(stage: StageName) -> Callable[..., None]:
         override: Override = "",
         verbose: Verbose = False,
     ) -> None:
-        _lifecycle(recipe, "ingest", stage, root, assignments, override, verbose)
+        run(recipe, "ingest", stage, root, assignments, override, verbose)
 
     command.__doc__ = f"Run the lifecycle up to `{stage}`."
     return command
@@ -239,14 +249,6 @@ def _stage(name: str) -> StageName:
         if stage == name:
             return stage
     raise ConfigError(f"no stage is called {name!r}{nearest(name, STAGES)}")
-
-
-def _lifecycle(
-    recipe: str, first: StageName, last: StageName, root: str, assignments: list[str], override: str, verbose: bool
-) -> None:
-    from ray_mlops import commands
-
-    commands.lifecycle(recipe, root, assignments, span=(first, last), override=override, verbose=verbose)
 
 
 def main(arguments: list[str] | None = None) -> int:

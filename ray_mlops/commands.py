@@ -7,10 +7,11 @@ from typing import Any
 import yaml
 
 from ray_mlops import console, pipeline, recipes, runs
-from ray_mlops.contract import Endpoint, Features, ModelVersion, Run
+from ray_mlops.contract import Endpoint, Features, ModelVersion, Run, Verdict
 from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.fraud.features import FeatureDefinition
+from ray_mlops.monitoring.causes import CauseReport
 from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store, tracking
@@ -69,6 +70,9 @@ def _where(records: Sequence[store.Record], page: str) -> None:
             print(f"model     {record.artifact.uri}")
         if isinstance(record.artifact, Endpoint):
             print(f"endpoint  {record.artifact.url}/{record.artifact.route}  (docs: {record.artifact.url}/docs)")
+        if isinstance(record.artifact, Verdict) and record.artifact.action:
+            cause = files.read_json(files.join(record.artifact.uri, "monitor.json"))["cause"]
+            print(*CauseReport.model_validate(cause).lines(), sep="\n")
 
 
 _HEADLINES = ("average_precision", "accuracy")

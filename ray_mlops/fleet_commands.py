@@ -51,6 +51,9 @@ def submit(
     last: Annotated[str, typer.Option("--to", help="stop after this stage")] = "monitor",
     include: INCLUDE = [],  # noqa: B006
     install: Annotated[bool, typer.Option("--install", help="install the pinned libraries for the job")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="watch the recipe's endpoint instead, as `watch` does")
+    ] = False,
     override: Annotated[str, typer.Option(help="train although the decision is not use_ml")] = "",
     root: ROOT = "mlops",
     assignments: SET = [],  # noqa: B006
@@ -58,8 +61,9 @@ def submit(
     """Run a recipe as a job on a cluster and follow it; its exit code is the job's, Ctrl-C stops it."""
     from ray_mlops.clusters import submitting
 
-    arguments = ["--from", first, "--to", last, *(["--override", override] if override else [])]
-    return submitting.submit(recipe, address, arguments, assignments, include=include, root=root, install=install)
+    words = ["watch"] if watch else ["run", "--from", first, "--to", last]
+    words += ["--override", override] if override else []
+    return submitting.submit(recipe, address, words, assignments, include=include, root=root, install=install)
 
 
 @app.command()

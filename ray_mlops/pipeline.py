@@ -47,6 +47,7 @@ from ray_mlops.stages.register import RegisterConfig
 from ray_mlops.stages.train import TrainConfig
 from ray_mlops.stages.tune import TuneConfig
 from ray_mlops.vision.features import ImageFeaturesConfig
+from ray_mlops.watch_config import WatchConfig
 
 
 def _algorithm(value: Any) -> Any:
@@ -82,6 +83,7 @@ class Config(Frozen):
     register: RegisterConfig
     deploy: DeployConfig = DeployConfig()
     monitor: MonitorConfig = MonitorConfig()
+    watch: WatchConfig = WatchConfig()
 
 
 class ImageConfig(Frozen):
@@ -102,6 +104,7 @@ class ImageConfig(Frozen):
     register: RegisterConfig
     deploy: ImageDeployConfig = ImageDeployConfig()
     monitor: MonitorConfig = MonitorConfig()
+    watch: WatchConfig = WatchConfig()
 
 
 AnyConfig = Config | ImageConfig

@@ -34,10 +34,12 @@ def plan(
     return found
 
 
-def deploy(root: str, model: str, assignments: Sequence[str], *, plan: Plan, verbose: bool = False) -> None:
+def deploy(
+    root: str, model: str, assignments: Sequence[str], *, plan: Plan, why: str = "", verbose: bool = False
+) -> None:
     """Bring a registered version (by default the challenger) to the endpoint of its model, beside the champion and step by step.
 
-    Raises `EndpointError` when it is rolled back, with the reason that the record has.
+    `why` is recorded with it. Raises `EndpointError` when it is rolled back, with the reason that the record has.
     """
     run = commands.administration(root)
     known = registry.open_registry(run)
@@ -53,13 +55,13 @@ def deploy(root: str, model: str, assignments: Sequence[str], *, plan: Plan, ver
     ending.tidy(run.root, name, "another rollout began")
     if isinstance(config, DeployConfig):
         deploy_stage.prove(config, run, version)
-    begun = Rollout.begin(name, _side(running.version), _side(version), plan)
+    begun = Rollout.begin(name, _side(running.version), _side(version), plan, why)
     driver = Driver(begun, version, Replicas(running, run.root), records, print)
     ended = driver.drive()
     if ended.status == "running":
         ended = _promote(driver, run, known, config, version)
     if ended.status != "promoted":
-        known.rolled_back(version.name, version.version, f"rollout {ended.id}: {ended.reason}")
+        known.rolled_back(version.name, version.version, f"{_for(ended)}rollout {ended.id}: {ended.reason}")
         raise EndpointError(f"{version.name}/{version.version} was rolled back: {ended.reason}")
     print(f"{version.name}/{version.version} is the champion and answers alone: {ended.reason}")
 
@@ -117,8 +119,12 @@ def _promote(driver: Driver, run: Run, known: registry.Registry, config: Config,
         raise
     numbers = [f"{check.name} {check.verdict}" for check in driver.checks]
     reason = f"nothing spoke against it in {len(driver.rollout.plan.shares)} step(s): {', '.join(numbers)}"
-    known.promote(version.name, version.version, f"rollout {driver.rollout.id}: {reason}")
+    known.promote(version.name, version.version, f"{_for(driver.rollout)}rollout {driver.rollout.id}: {reason}")
     return driver.promoted(reason)
+
+
+def _for(rollout: Rollout) -> str:
+    return f"{rollout.why}: " if rollout.why else ""
 
 
 def _roll_over(run: Run, config: Config, version: ModelVersion) -> None:

@@ -63,6 +63,15 @@ class ImageModel:
             parts = [torch.softmax(logits_of(self.network(part)).float(), dim=1).cpu() for part in self._parts(batch)]
         return torch.cat(parts).numpy() if parts else np.empty((0, len(self.plan.names)), dtype=np.float32)
 
+    def embed(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict` gives, and what the head of the network is given, `(rows, dimensions)` float32; no dimensions of
+        a graph, which does not tell its head."""
+        from ray_mlops.algorithms.networks import given_to_head
+
+        with given_to_head(self.network) as given:
+            probabilities = self.predict(batch)
+        return probabilities, np.concatenate(given) if given else np.empty((len(batch), 0), np.float32)
+
     def explain(self, batch: np.ndarray) -> np.ndarray:
         """How much each pixel spoke for the predicted class, `(rows, height, width)` float32 in [0, 1]."""
         from ray_mlops.algorithms.heat_maps import heat_maps

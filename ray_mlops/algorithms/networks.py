@@ -5,9 +5,12 @@ All of torch is loaded with this module, so it is imported only where a network 
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -110,6 +113,28 @@ def head_of(network: nn.Module) -> str:
     if not weighted:
         raise ConfigError("the network has neither a linear nor a convolution layer: there is no head to train")
     return weighted[-1]
+
+
+@contextmanager
+def given_to_head(network: nn.Module) -> Iterator[list[np.ndarray]]:
+    """What the head of a network is given at each call within the block: `(rows, dimensions)` float32, means over height and
+    width. Nothing of a network in which none is found."""
+    given: list[np.ndarray] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].detach().float()
+        given.append((values.mean(dim=(2, 3)) if values.ndim == 4 else values.flatten(1)).cpu().numpy())
+
+    try:
+        head = network.get_submodule(head_of(network))
+    except ConfigError:
+        yield given
+        return
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        yield given
+    finally:
+        handle.remove()
 
 
 def load_weights(network: nn.Module, path: str) -> None:

@@ -26,10 +26,11 @@ _FORWARDED = (
 
 
 def submit(
-    recipe: str, address: str, arguments: Sequence[str], assignments: Sequence[str], *, include: Sequence[str] = (),
+    recipe: str, address: str, words: Sequence[str], assignments: Sequence[str], *, include: Sequence[str] = (),
     root: str, install: bool = False,
 ) -> int:  # fmt: skip
-    """Run a recipe on the cluster whose dashboard is at `address`; prints what the job prints and returns its exit code.
+    """Run a recipe, or what else the command in `words` does with it, with the options that follow, on the cluster whose dashboard
+    is at `address`; prints what the job prints and returns its exit code.
 
     Raises `ConfigError` where the job could not work (before anything is sent) and `RayMlopsError` when the cluster
     refuses; Ctrl-C stops the job.
@@ -38,7 +39,7 @@ def submit(
     _check_root(root, address)
     with packed(recipe, include) as package, client(address) as jobs:
         print(f"sending {package.files} files, {package.bytes / 1e6:.1f} MB", flush=True)
-        command = ["run", package.recipe, "--root", root, *arguments]
+        command = [words[0], package.recipe, "--root", root, *words[1:]]
         command += [word for assignment in assignments for word in ("-s", assignment)]
         wanted = {"pins": {} if install else pins.pinned(), "demands": demands(config), "plain": True}
         name = _send(jobs, package, f"{_checkup(package, wanted)} && exec {_python('cli', command)}", install)

@@ -236,9 +236,11 @@ class Endpoint(Artifact):
 
 
 class Verdict(Artifact):
-    """What monitoring says of the requests of an endpoint against the bundle's baseline."""
+    """What monitoring says of the requests of an endpoint against the bundle's baseline; `action` is what it proposes while
+    there are alarms."""
 
     status: Literal["ok", "alarm", "insufficient_data"]
     requests: int
     alarms: tuple[str, ...] = ()
     report: str = ""
+    action: Literal["", "keep", "retrain", "roll back"] = ""

@@ -116,6 +116,15 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Embedding(Protocol):
+    """A model of images that also tells where it sees them: monitoring measures how far that is from training."""
+
+    def embed(self, batch: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+        """What `predict` gives, and an embedding of each picture `(rows, dimensions)`, in one pass."""
+        ...
+
+
+@runtime_checkable
 class Algorithm(Protocol):
     """A frozen config whose fields are its hyperparameters.
 

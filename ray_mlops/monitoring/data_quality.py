@@ -9,6 +9,12 @@ from ray_mlops.monitoring.readings import Reading
 from ray_mlops.monitoring.sketches import Sketch
 
 Part = tuple[int, int]  # cases, and the rows that they are of
+MISSING, OUTSIDE, UNSEEN = (
+    " missing",
+    " out of range",
+    " unseen category",
+)  # what follows the name of a feature or column
+REFUSED, UNANSWERED = "requests refused", "answers without the model"
 
 
 def compare(before: Baseline, sketch: Sketch, limit: float) -> Iterator[Reading]:
@@ -16,14 +22,14 @@ def compare(before: Baseline, sketch: Sketch, limit: float) -> Iterator[Reading]
     now = sketch.to_baseline()
     for name, known in before.features.items():
         seen = now.features[name]
-        yield _share(f"{name} missing", (seen.missing, seen.rows), (known.missing, known.rows), limit)
-        yield _share(f"{name} out of range", (seen.outside, seen.rows), (known.outside, known.rows), limit)
+        yield _share(f"{name}{MISSING}", (seen.missing, seen.rows), (known.missing, known.rows), limit)
+        yield _share(f"{name}{OUTSIDE}", (seen.outside, seen.rows), (known.outside, known.rows), limit)
     for name, values in before.inputs.items():
         seen, rows, earlier = now.inputs[name], sum(now.inputs[name].cells), sum(values.cells)
-        yield _share(f"{name} missing", (seen.missing, rows), (values.missing, earlier), limit)
-        yield _share(f"{name} unseen category", (seen.other, rows), (values.other, earlier), limit)
+        yield _share(f"{name}{MISSING}", (seen.missing, rows), (values.missing, earlier), limit)
+        yield _share(f"{name}{UNSEEN}", (seen.other, rows), (values.other, earlier), limit)
     trained = before.score.rows
-    for name, cases in (("requests refused", sketch.refused), ("answers without the model", sketch.degraded)):
+    for name, cases in ((REFUSED, sketch.refused), (UNANSWERED, sketch.degraded)):
         yield _share(name, (cases, cases + sketch.requests), (0, trained), limit)
 
 

@@ -15,20 +15,21 @@ from ray_mlops.monitoring.readings import Reading
 from ray_mlops.monitoring.sketches import Sketch
 
 FEWEST = 50
-GRACE_S = 30  # after the end of a window, until its replicas have written it
 Further = Callable[[int, int], Iterable[Reading]]
 
 
 class Judging(Frozen):
     """What is judged together, and what is too much.
 
-    Windows are put together until they span `window_s` and hold `min_requests`. `drift` are the limits of distributions;
+    Windows are put together until they span `window_s` and hold `min_requests`; one is over `grace_s` after its end, for its
+    replicas to write it. `drift` are the limits of distributions;
     `share` bounds the rise of the share of missing, unseen or illegal values, `bias` the change of the gap between the selection
     rates of a group and the others. `alarm` is the rule by which too much becomes an alarm.
     """
 
     min_requests: int = Field(default=200, ge=FEWEST)
     window_s: float = Field(default=300.0, gt=0)
+    grace_s: float = Field(default=30.0, ge=0)
     drift: Limits = Limits()
     share: float = Field(default=0.02, gt=0)
     bias: float = Field(default=0.1, gt=0)
@@ -46,7 +47,7 @@ class Judge:
         made: list[Judged] = []
         while True:
             last, waiting = self._history.waiting()
-            over = [window for window in waiting if window.end + GRACE_S <= now]
+            over = [window for window in waiting if window.end + self._judging.grace_s <= now]
             full = next(iter(self._stretches(over)), None)
             if full is None or not self._enough(full):
                 return made

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ray_mlops.reports import charts
@@ -16,6 +17,8 @@ Told = Mapping[str, Any]
 def monitor_page(told: Told, compared: Mapping[str, Told]) -> Page:
     """A page from the content of `monitor.json` and, by the name of their reading, the distributions `before` and `now`."""
     sections = [Section("Verdict", (*_verdict(told), _facts(told)))]
+    if told["cause"]:
+        sections += [Section("Cause", cause_blocks(told["cause"]))]
     if told["readings"]:
         moved = [row for row in told["readings"] if row["monitor"] == "data drift"]
         ordered = sorted(moved, key=lambda row: row["limit"] - row["effect"])
@@ -40,6 +43,31 @@ def _verdict(told: Told) -> Iterable[Block]:
         yield Text("No alarm: the traffic looks like the training data.", "good")
     for alarm in told["alarms"]:
         yield Text(alarm, "bad")
+
+
+def cause_blocks(cause: Told) -> Sequence[Block]:
+    """A cause report, as JSON, for a page: what to do and why, what moved since when, requests that show it."""
+    blocks: list[Block] = [
+        Text(f"Proposed: {cause['action']}.", "warning" if cause["action"] == "keep" else "bad"),
+        *(Text(f"{reason[:1].upper()}{reason[1:]}.") for reason in cause["reasons"]),
+        Facts({"Cause report": cause["id"], "Since": _at(cause["since"]), "Until": _at(cause["end"])}),
+    ]
+    rows = [
+        (
+            one["key"], one["words"], one["effect"], one["limit"], _at(one["since"]), one["windows"], one["shows"] or None,
+            ", ".join(one["samples"]) or None,
+        )
+        for one in cause["causes"]
+    ]  # fmt: skip
+    blocks += [Rows(("alarm", "found", "effect", "limit", "since", "windows", "shown by", "requests"), rows)]
+    if cause["slices"]:
+        moved = [(one["name"], one["requests"], one["psi"]) for one in cause["slices"]]
+        blocks += [Text("Slices whose scores moved most:"), Rows(("slice", "requests", "PSI above chance"), moved)]
+    return blocks
+
+
+def _at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
 
 
 def _facts(told: Told) -> Block:

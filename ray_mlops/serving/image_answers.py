@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,13 @@ class Pinned:
     watch: Watch | None = None
 
 
+class Look(NamedTuple):
+    """The probabilities of a picture `(classes,)`, and its distance from training."""
+
+    probabilities: np.ndarray
+    distance: float
+
+
 class Answerer:
     """Reads pictures in `decoders` threads and answers them in batches of the model.
 
@@ -49,7 +56,7 @@ class Answerer:
         self._watch = pinned.watch
         self._batch, self._decoders = batch, decoders
         self._readers = ThreadPoolExecutor(max_workers=decoders, thread_name_prefix="decoding")
-        self.batcher: Batcher[np.ndarray, np.ndarray] = Batcher(self._predict, most=batch)
+        self.batcher: Batcher[np.ndarray, Look] = Batcher(self._predict, most=batch)
 
     def without_prior(self) -> "Answerer":
         """The same, which tells nothing of pictures that it has not looked at; both share their batches."""
@@ -61,8 +68,8 @@ class Answerer:
         """Another version that answers as this one does, into the same log, in threads of its own."""
         return Answerer(predictor, self.capture, pinned, batch=self._batch, decoders=self._decoders)
 
-    def _predict(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        return list(self.predictor.probabilities(np.stack(pictures)))
+    def _predict(self, pictures: Sequence[np.ndarray]) -> Sequence[Look]:
+        return [Look(*one) for one in zip(*self.predictor.placed(np.stack(pictures)), strict=True)]
 
     async def answer(
         self, files: Mapping[str, bytes], *, top: int, request_id: str, turn: Turn
@@ -74,11 +81,11 @@ class Answerer:
         loop = asyncio.get_running_loop()
         reading = [loop.run_in_executor(self._readers, self._read, *named) for named in files.items()]
         pixels = await asyncio.gather(*reading)
-        probabilities = await self.batcher.ask(pixels)
-        answers = [_told(self.predictor.top(one, top)) for one in probabilities]
+        looks = await self.batcher.ask(pixels)
+        answers = [_told(self.predictor.top(one.probabilities, top)) for one in looks]
         if turn.take():
             await loop.run_in_executor(
-                self._readers, self._log, np.stack(pixels), answers, list(files.values()), request_id
+                self._readers, self._log, np.stack(pixels), looks, answers, list(files.values()), request_id
             )
         return answers
 
@@ -104,11 +111,17 @@ class Answerer:
             raise refused(422, str(error), field) from None
 
     def _log(
-        self, pixels: np.ndarray, answers: Sequence[Mapping[str, Any]], files: Sequence[bytes], request_id: str
+        self,
+        pixels: np.ndarray,
+        looks: Sequence[Look],
+        answers: Sequence[Mapping[str, Any]],
+        files: Sequence[bytes],
+        request_id: str,
     ) -> None:
         headers = map(probe, files)
         sizes = np.array([(header.width, header.height) for header in headers])
-        same, found = self._same(request_id), np.concatenate([signals(pixels), shapes(sizes)], axis=1)
+        distances = np.array([[look.distance] for look in looks], np.float32)
+        same, found = self._same(request_id), np.concatenate([signals(pixels), shapes(sizes), distances], axis=1)
         if self._watch:
             scores, decisions = ([answer[name] for answer in answers] for name in ("probability", "class"))
             self._watch.seen(found, scores, decisions)

@@ -10,10 +10,14 @@ from pydantic import Field
 from ray_mlops.contract import Endpoint, ModelVersion, Run, Verdict
 from ray_mlops.errors import StorageError
 from ray_mlops.monitoring import notes, operation, sinks
+from ray_mlops.monitoring.alarms import Alarm
 from ray_mlops.monitoring.answers import DEFINITION, Answers
 from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.monitoring.cause_files import CauseFiles
+from ray_mlops.monitoring.causes import CauseReport, Explainer, Explaining
 from ray_mlops.monitoring.history import History, Judged
 from ray_mlops.monitoring.judging import Judge, Judging
+from ray_mlops.monitoring.proposals import Circumstances
 from ray_mlops.monitoring.sketches import Sketch
 from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle
@@ -21,6 +25,7 @@ from ray_mlops.platform.compaction import compact
 from ray_mlops.platform.store import digest
 from ray_mlops.reports.monitor_page import monitor_page
 from ray_mlops.reports.page import render
+from ray_mlops.serving.rollouts.records import Records
 
 SHOWN = 500  # judged windows in the report, the last ones
 
@@ -28,10 +33,12 @@ SHOWN = 500  # judged windows in the report, the last ones
 class MonitorConfig(Judging):
     """What is judged, and when it is an alarm. `loss` is the largest loss of average precision that does not matter, by the
     labels that have come; attributions drift where the NDCG of the features' importance falls below 0.90. Alarms are also
-    sent to the URL of a `webhook`. With `compact` closed segments of the capture log become Parquet files first."""
+    sent to the URL of a `webhook`. `explain` is how the cause of an alarm is told. With `compact` closed segments of the capture
+    log become Parquet files first."""
 
     loss: float = Field(default=0.1, gt=0)
     webhook: str = ""
+    explain: Explaining = Explaining()
     compact: bool = True
 
 
@@ -42,7 +49,7 @@ def identity(endpoint: Endpoint) -> str:
 
 def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVersion) -> Verdict:
     """Judge what the endpoint answered with `version`: every window that is over once, for good, and what came since as far
-    as it goes. Writes `monitor.json` and `report.html`."""
+    as it goes. Writes `monitor.json` and `report.html`; while there is an alarm they tell its cause, and what to do."""
     baseline = Baseline.model_validate(files.read_json(files.join(version.uri, "baseline.json")))
     not_compacted = _compact(files.absolute(endpoint.capture)) if config.compact and endpoint.capture else ""
     history = History(endpoint.monitoring, version.digest)
@@ -50,13 +57,15 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     judge = Judge(config, baseline, history, answers)
     made, now = judge.catch_up(time.time()), time.time()
     past, present = history.judged(last=SHOWN), judge.at_present()
-    _tell(config, history, past, made, about={"endpoint": endpoint.name, **_pinned(version)})
     latest = (
         present
         if present and (present.requests >= config.min_requests or present.alarms)
         else next(reversed(past), None)
     )
     found = [*operation.unwritten(notes.failing(endpoint.monitoring, now)), *(latest.alarms if latest else ())]
+    kept = CauseFiles(endpoint.monitoring, version.digest)
+    cause = _cause(_explainer(config, run, baseline, endpoint, version), kept, past, latest, found)
+    _tell(config, history, past, made, kept.all(), about={"endpoint": endpoint.name, **_pinned(version)})
     alarms = tuple(map(str, found))
     status = "alarm" if alarms else "insufficient_data" if latest is None else "ok"
     told = _told(config, past, present, endpoint, version) | {"status": status, "alarms": list(alarms)}
@@ -66,7 +75,7 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
     told["quality"] = answers.quality(now) if answers else []
     told["tested"] = dict(answers.tested.metrics) if answers and answers.tested else {}
     told["replay"] = {"windows": len(past), "fired": sum(map(bool, judge.replayed(past)))}
-    told["not_compacted"] = not_compacted
+    told["not_compacted"], told["cause"] = not_compacted, cause.model_dump(mode="json") if cause else None
     files.write_json(files.join(run.uri, "monitor.json"), told)
     report = files.join(run.uri, "report.html")
     live = Sketch(baseline, counts=latest.counts).to_baseline() if latest else baseline
@@ -78,7 +87,47 @@ def run(config: MonitorConfig, run: Run, *, endpoint: Endpoint, version: ModelVe
         requests=told["requests"],
         alarms=alarms,
         report=report,
+        action=cause.action if cause else "",
     )
+
+
+def _explainer(
+    config: MonitorConfig, run: Run, baseline: Baseline, endpoint: Endpoint, version: ModelVersion
+) -> Explainer:
+    known = Circumstances(soon_s=config.explain.soon_s)
+    rollouts = Records(run.root, endpoint.name).all()
+    came = next((one for one in rollouts if (one.status, one.challenger.digest) == ("promoted", version.digest)), None)
+    if came:
+        last = next(iter(History(endpoint.monitoring, came.champion.digest).judged(last=1)), None)
+        known = known._replace(
+            deployed=came.events[-1].time.timestamp(),
+            before=came.champion.version,
+            before_alarmed=bool(last and last.alarms),
+        )
+    return Explainer(
+        endpoint=endpoint.name,
+        version=version.version,
+        digest=version.digest,
+        baseline=baseline,
+        capture=files.absolute(endpoint.capture) if endpoint.capture else "",
+        known=known,
+        limits=config.drift,
+        explaining=config.explain,
+    )
+
+
+def _cause(
+    explainer: Explainer, kept: CauseFiles, past: Sequence[Judged], latest: Judged | None, found: Sequence[Alarm]
+) -> CauseReport | None:
+    """Why there are alarms; the reports of judged windows are kept. That of what has not been judged may become another."""
+    kept.catch_up(past, explainer)
+    if latest is None or not found:
+        return None
+    if past and latest.number == past[-1].number and len(found) == len(latest.alarms):
+        return kept.open(past)
+    earlier = [one for one in past if one.number < latest.number]
+    now = explainer.explain(latest.model_copy(update={"alarms": tuple(found)}), earlier)
+    return now.model_copy(update={"id": f"{now.id}-provisional"})
 
 
 def _compact(folder: str) -> str:
@@ -91,10 +140,18 @@ def _compact(folder: str) -> str:
 
 
 def _tell(
-    config: MonitorConfig, history: History, past: Sequence[Judged], made: Sequence[Judged], *, about: dict[str, str]
+    config: MonitorConfig,
+    history: History,
+    past: Sequence[Judged],
+    made: Sequence[Judged],
+    reports: Sequence[CauseReport],
+    *,
+    about: dict[str, str],
 ) -> None:
-    """Alarms that were raised or have ended: to the log once, to the webhook until it takes them."""
-    events, fresh = sinks.events(past, about), {one.number for one in made}
+    """Alarms that were raised or have ended: to the log once, to the webhook until it takes them, with the report of their causes."""
+    causes = {one.window: one.model_dump(mode="json") for one in reports}
+    events = [{**event, "cause": causes.get(event["window"]["number"])} for event in sinks.events(past, about)]
+    fresh = {one.number for one in made}
     for event in events:
         if event["window"]["number"] in fresh:
             sinks.log(event)

@@ -14,7 +14,7 @@ from ray_mlops.reports.numerals import seconds, shown
 from ray_mlops.reports.page import Block, Facts, Link, Page, Rows, Section, Text
 from ray_mlops.reports.run_page import HEADLINES, VERDICTS, summary
 from ray_mlops.serving.rollouts.records import Records, Rollout
-from ray_mlops.ui import traffic
+from ray_mlops.ui import causes, traffic
 from ray_mlops.ui.alarms import verdicts
 
 _LATEST = 8
@@ -193,6 +193,7 @@ def one_endpoint(root: str, name: str, key: str) -> View:
         *([Section("State", (Facts(flat),))] if flat else []),
         Section("Rollouts", (_rollouts(rollouts) if rollouts else Text("There were no rollouts."),)),
         Section("Drift", (_verdicts([told for told in verdicts(root) if told.endpoint == name]),)),
+        *causes.of_one(root, name),
     ]
     about = "Ends the rollout under way, or brings back the version that the last one replaced."
     back = [Form(f"/endpoints/{name}/rollback", "Roll back", about, grave=True)] if rollouts else []
@@ -210,7 +211,8 @@ def _rollouts(found: Sequence[Rollout]) -> Block:
 
 def drift(root: str) -> View:
     """What monitoring has said of every endpoint."""
-    return View(Page("Drift and alarms", root, (Section("Verdicts, latest first", (_verdicts(verdicts(root)),)),)))
+    told = Section("Verdicts, latest first", (_verdicts(verdicts(root)),))
+    return View(Page("Drift and alarms", root, (*causes.of_all(root, [*endpoint_names(root)]), told)))
 
 
 def _verdicts(found: Sequence[Any]) -> Block:

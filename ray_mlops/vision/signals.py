@@ -4,7 +4,8 @@ import numpy as np
 
 NAMES = ("brightness", "contrast", "sharpness", "saturation", "dark_share", "bright_share")
 SHAPES = ("megapixels", "aspect")
-SEEN = (*NAMES, *SHAPES)
+DISTANCE = "embedding_distance"  # see `embedding`
+SEEN = (*NAMES, *SHAPES, DISTANCE)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK, _BRIGHT = 0.05, 0.95
 _AT_ONCE = 512

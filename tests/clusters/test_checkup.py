@@ -52,7 +52,7 @@ def test_a_recipe_says_what_it_asks_for() -> None:
 
 def test_a_root_that_would_vanish_with_the_job_is_refused() -> None:
     with pytest.raises(ConfigError, match="would lie in the job's own folder"):
-        submitting.submit("fraud", "http://127.0.0.1:1", [], [], root="mlops")
+        submitting.submit("fraud", "http://127.0.0.1:1", ["run"], [], root="mlops")
 
 
 def test_a_cluster_that_is_not_there_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,17 @@
 """A baseline of two features, and windows of requests as replicas leave them."""
 
+import time
+from pathlib import Path
+
 import numpy as np
 
+from ray_mlops.contract import ModelVersion
 from ray_mlops.monitoring import windows
+from ray_mlops.monitoring.alarms import Alarm
 from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.monitoring.cause_files import CauseFiles
+from ray_mlops.monitoring.causes import CauseReport
+from ray_mlops.monitoring.history import History, Judged
 from ray_mlops.monitoring.sketches import Sketch, baseline_of
 from ray_mlops.monitoring.windows import Window
 
@@ -42,3 +50,21 @@ def leave(monitoring: str, *made: Window) -> None:
     """Write windows where replicas do."""
     for one in made:
         windows.write(windows.folder_of(monitoring, DIGEST), one)
+
+
+def in_alarm(monitoring: str, version: ModelVersion, action: str) -> CauseReport:
+    """One more judged window of a version, in alarm, and a report that proposes an action."""
+    history, now = History(monitoring, version.digest), int(time.time())
+    number = max((one.number for one in history.judged()), default=0) + 1
+    known = Baseline.model_validate_json(Path(version.uri, "baseline.json").read_text())
+    counts = Sketch(known).counts.tolist()
+    alarm = Alarm(key="model quality: average precision", windows=2, of=3, chance=0.0, words="worse")
+    judged = {"number": number, "start": now - 60, "end": now, "files": (), "counts": counts, "total": counts}
+    assert history.add(Judged.model_validate({**judged, "alarms": (alarm,)}))
+    report = CauseReport.model_validate({
+        "id": f"{version.name}-{version.version}-{number}", "endpoint": version.name, "version": version.version,
+        "digest": version.digest, "window": number, "start": now - 60, "end": now, "since": now - 60, "causes": (),
+        "action": action, "reasons": ("worse",),
+    })  # fmt: skip
+    CauseFiles(monitoring, version.digest).add(report)
+    return report

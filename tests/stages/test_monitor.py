@@ -8,11 +8,14 @@ import pytest
 
 from ray_mlops.contract import Endpoint, ModelVersion, Run
 from ray_mlops.errors import StorageError
+from ray_mlops.monitoring.cause_files import CauseFiles
 from ray_mlops.platform import segments
 from ray_mlops.serving.capture import Capture
+from ray_mlops.serving.rollouts.plan import Plan
+from ray_mlops.serving.rollouts.records import Records, Rollout, Side
 from ray_mlops.stages import monitor
 from ray_mlops.stages.monitor import MonitorConfig
-from tests.monitoring.watched import DIGEST, baseline, leave, window
+from tests.monitoring.watched import DIGEST, baseline, in_alarm, leave, window
 
 KNOWN = baseline()
 
@@ -136,3 +139,36 @@ def test_a_log_that_cannot_be_compacted_is_judged_all_the_same_and_that_is_said(
     verdict, told = judged(run, logging, version)
     assert verdict.requests == 600 and "cannot compact" in told["not_compacted"]
     assert "Not compacted" in Path(verdict.report).read_text()
+
+
+def test_an_alarm_leaves_a_report_of_its_cause(run, endpoint, version):
+    leave(endpoint.monitoring, *(window(KNOWN, 60 * number, 300, scale=4.0) for number in range(5)))
+    verdict, told = judged(run, endpoint, version)
+    (kept,) = CauseFiles(endpoint.monitoring, DIGEST).all()
+    assert verdict.action == kept.action == "keep" and told["cause"] == json.loads(kept.model_dump_json())
+    assert kept.id in Path(verdict.report).read_text()
+    again, _ = judged(run, endpoint, version)
+    assert again.action == "keep" and CauseFiles(endpoint.monitoring, DIGEST).all() == [kept]
+
+
+def test_what_has_not_been_judged_is_explained_and_not_kept(run, endpoint, version):
+    leave(endpoint.monitoring, window(KNOWN, this_minute(), 600, scale=4.0))
+    _, told = judged(run, endpoint, version)
+    assert told["cause"]["id"].endswith("-provisional") and not CauseFiles(endpoint.monitoring, DIGEST).all()
+
+
+@pytest.mark.parametrize("alarmed", [False, True])
+def test_a_break_right_after_a_rollout_calls_for_the_version_before(run, endpoint, version, alarmed):
+    sides = Side(model="fraud", version="0", digest="e" * 64), Side(model="fraud", version="1", digest=DIGEST)
+    rollout = Rollout.begin("fraud", *sides, Plan(mode="canary", shares=(0.1,)))
+    Records(run.root, "fraud").write(rollout.then("promoted"))
+    if alarmed:
+        in_alarm(endpoint.monitoring, version.model_copy(update={"digest": "e" * 64}), "keep")
+    for number in range(5, 10):
+        made = window(KNOWN, this_minute() - 60 * number, 300)
+        refused = [*made.counts[:2], 100, *made.counts[3:]]
+        leave(endpoint.monitoring, made.model_copy(update={"counts": refused}))
+    verdict, told = judged(run, endpoint, version)
+    assert verdict.action == ("keep" if alarmed else "roll back")
+    assert "version 0" in told["cause"]["reasons"][0]
+    assert told["cause"]["causes"][0]["key"] == "data quality: requests refused"

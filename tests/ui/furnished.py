@@ -7,6 +7,9 @@ from typing import Any
 
 from ray_mlops.algorithms.boosting import XGBoost
 from ray_mlops.contract import ModelVersion, Run
+from ray_mlops.monitoring.attempts import Attempts, Ongoing
+from ray_mlops.monitoring.cause_files import CauseFiles
+from ray_mlops.monitoring.causes import Cause, CauseReport
 from ray_mlops.reports.page import Page, render
 from ray_mlops.stages import register
 from ray_mlops.stages.register import RegisterConfig
@@ -72,6 +75,20 @@ def _endpoint(root: Path, version: ModelVersion, url: str) -> None:
     _write(
         judged / "00000001.json", {"number": 1, "end": 1_706_780_000, "counts": [70], "alarms": [{"key": "score psi"}]}
     )
+    report = CauseReport(
+        id="small-abc-1", endpoint="small", version="1", digest=version.digest, window=1, start=1_706_779_700, end=1_706_780_000,
+        since=1_706_779_700, action="retrain", reasons=("the score moved <b>far</b>",),
+        causes=(Cause(
+            key="data drift: score", monitor="data drift", words="PSI 2", effect=1.9, limit=0.2, chance=0.0, since=1_706_779_700,
+            windows=1, shows="score is from 0.9 up", samples=("4711",),
+        ),),
+    )  # fmt: skip
+    CauseFiles(str(folder / "monitoring"), version.digest).add(report)
+    attempts = Attempts(str(folder / "monitoring"))
+    attempt = attempts.begin(report, "watch")
+    assert attempt
+    with Ongoing(attempts, attempt) as ongoing:
+        ongoing.end("rejected", "version 2 was slower")
 
 
 def _write(path: Path, value: Any) -> None:

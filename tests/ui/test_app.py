@@ -64,7 +64,9 @@ def registered(root: Path) -> Registry:
         ("/models/small/champion", ["Deploy", "Reject"]),
         ("/endpoints", ["http://127.0.0.1:9/small"]),
         ("/endpoints/small", ["It does not answer", "There were no rollouts", "/models/small/1"]),
+        ("/endpoints/small", ["Proposed: retrain.", "score is from 0.9 up", "4711", "version 2 was slower"]),
         ("/drift", ["2024-02-01T10:00:00Z", "drift", "5,000", "score psi", "70"]),
+        ("/drift", ["the score moved", "retrain", "rejected", "watch (", "small-abc-1"]),
         ("/tasks", ["Nothing was started from here."]),
     ],
 )

@@ -61,11 +61,11 @@ def parse(canary: float | None, linear: str, shadow: bool, bake: str, metric: st
     return Plan(mode=mode, shares=shares, bake_s=seconds(bake), metric=metric, judging=judging)
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--bake") -> float:
     """A time like `60s`, `5m` or `1h`; raises `ConfigError` for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not found or not float(found[1]):
-        raise ConfigError(f"--bake {text!r}: write a time above zero, such as 60s, 5m or 1h")
+        raise ConfigError(f"{option} {text!r}: write a time above zero, such as 60s, 5m or 1h")
     return float(found[1]) * _SECONDS[found[2]]
 
 

@@ -38,7 +38,8 @@ class Event(Frozen):
 
 
 class Rollout(Frozen):
-    """The record of one rollout. `beat` is when its command was last heard of, running as `pid` on `host` for `user`."""
+    """The record of one rollout. `beat` is when its command was last heard of, running as `pid` on `host` for `user`; `why` is
+    what it was begun for, where that was told."""
 
     id: str
     endpoint: str
@@ -52,10 +53,11 @@ class Rollout(Frozen):
     beat: datetime
     status: Status = "running"
     reason: str = ""
+    why: str = ""
     events: tuple[Event, ...] = ()
 
     @classmethod
-    def begin(cls, endpoint: str, champion: Side, challenger: Side, plan: Plan) -> "Rollout":
+    def begin(cls, endpoint: str, champion: Side, challenger: Side, plan: Plan, why: str = "") -> "Rollout":
         """A rollout that begins now, by this process."""
         now = datetime.now(UTC)
         return cls(
@@ -69,7 +71,8 @@ class Rollout(Frozen):
             pid=os.getpid(),
             started=now,
             beat=now,
-            events=(Event(time=now, what="started"),),
+            why=why,
+            events=(Event(time=now, what="started", reason=why),),
         )
 
     def then(self, what: str, *, share: float = 0.0, reason: str = "", checks: Sequence[Check] = ()) -> "Rollout":

@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ray_mlops.platform.admission import RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.provenance import made_by
 from ray_mlops.vision import predictor, pyfunc
+from ray_mlops.vision.embedding import REFERENCE, Reference, Seen
 from ray_mlops.vision.parts import ImageSource
 from ray_mlops.vision.pictures import thumbnail
 from ray_mlops.vision.predictor import ImagePredictor
@@ -25,6 +28,7 @@ from ray_mlops.vision.signals import SEEN, shapes, signals
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 _CODE = ("ray_mlops.stages.images.features", "ray_mlops.stages.train", "ray_mlops.vision.predictor")
 _MOST_BASELINE_ROWS = 20_000
+_REFERENCE_ROWS, _REFERENCE_ROWS_A_CLASS = 2_000, 20
 _BATCH_ROWS = 512
 
 
@@ -73,10 +77,21 @@ def _save(folder: str, fitted: Algorithm, features: ImageFeatures, trained: Trai
         )
         (temperature,) = evaluation.calibration["temperature"]
         answering = ImagePredictor(fitted.load(model), source.transform, features.classes, temperature)
+        reference = Reference.of(_seen(answering, source, features.rows["train"]))
+        reference.write(str(Path(folder, REFERENCE)))
+        answering = replace(answering, reference=reference)
         baseline, example = _baseline(answering, source, features.source)
     _write(folder, "baseline.json", json.loads(baseline.model_dump_json()))
     Path(folder, "example.png").write_bytes(thumbnail(example, max(example.shape[:2])))
     pyfunc.write(folder, str(Path(folder, "example.png")))
+
+
+def _seen(answering: ImagePredictor, source: ImageSource, rows: int) -> Iterator[Seen]:
+    """How some of the training images are answered, and where the model sees them."""
+    wanted = min(_MOST_BASELINE_ROWS, max(_REFERENCE_ROWS, _REFERENCE_ROWS_A_CLASS * len(answering.classes)))
+    chosen = source.rows("train", 0, max(1, rows // wanted))
+    for start in range(0, chosen.num_rows, _BATCH_ROWS):
+        yield answering.seen(source.decoded(chosen.slice(start, _BATCH_ROWS)))
 
 
 def _baseline(answering: ImagePredictor, source: ImageSource, pictures: ImageTable) -> tuple[Baseline, np.ndarray]:
@@ -86,10 +101,10 @@ def _baseline(answering: ImagePredictor, source: ImageSource, pictures: ImageTab
     seen, sure, told, first, rows = [], [], [], None, 0
     for batch in source.batches("validation", _BATCH_ROWS):
         pixels = source.decoded(batch)
-        given = answering.probabilities(pixels)
+        given, distances = answering.placed(pixels)
         places: Any = pc.index_in(batch[source.key], value_set=keys)
         shape = np.stack([sizes[name].take(places).to_numpy() for name in ("width", "height")], axis=1)
-        seen.append(np.concatenate([signals(pixels), shapes(shape)], axis=1))
+        seen.append(np.concatenate([signals(pixels), shapes(shape), distances[:, None]], axis=1))
         sure.append(given.max(axis=1))
         told += [answering.classes[place] for place in given.argmax(axis=1)]
         first = pixels[0] if first is None else first

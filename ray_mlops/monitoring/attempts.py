@@ -1,0 +1,164 @@
+"""What was done about cause reports: one file an attempt in the run root, with who, when, why and how it ended.
+
+An attempt is created by one process only, so no report is acted on twice. It shows by a beat that its process lives; one that
+is dead, or was stopped, is taken up by the next attempt at the same report, which only one process can create as well.
+"""
+
+import getpass
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+from ray_mlops.contract import Frozen
+from ray_mlops.errors import StorageError
+from ray_mlops.monitoring.causes import CauseReport
+from ray_mlops.monitoring.proposals import Action
+from ray_mlops.platform import files, processes
+
+Status = Literal["running", "interrupted", "promoted", "rejected", "rolled back", "nothing new", "failed", "given up"]
+BEAT_S, SILENT_S = 10.0, 60.0
+SUFFIX = ".json"
+
+
+class Event(Frozen):
+    """One thing that was done."""
+
+    time: datetime
+    what: str
+
+
+class Attempt(Frozen):
+    """The record of an attempt at what a cause report proposes. `made` and `made_digest` name the version that it trained."""
+
+    report: str
+    number: int
+    endpoint: str
+    digest: str
+    action: Action
+    by: str
+    user: str
+    host: str
+    pid: int
+    began: datetime
+    beat: datetime
+    status: Status = "running"
+    reason: str = ""
+    made: str = ""
+    made_digest: str = ""
+    events: tuple[Event, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do about the report."""
+        return self.status not in ("running", "interrupted")
+
+    def alive(self) -> bool:
+        """Whether the process that runs it may still be there."""
+        if self.status != "running":
+            return False
+        if self.host == socket.gethostname() and (self.pid == os.getpid() or not processes.is_alive(self.pid)):
+            return False
+        return (datetime.now(UTC) - self.beat).total_seconds() < SILENT_S
+
+
+class Attempts:
+    """The attempts of one endpoint, below the folder for its monitoring."""
+
+    def __init__(self, monitoring: str) -> None:
+        self._folder = files.join(monitoring, "attempts")
+
+    def all(self) -> list[Attempt]:
+        """All of them, the oldest first."""
+        names = [name for name in files.listing(self._folder) if name.endswith(SUFFIX)]
+        found = [Attempt.model_validate(files.read_json(files.join(self._folder, name))) for name in names]
+        return sorted(found, key=lambda one: (one.began, one.number))
+
+    def last(self, report: str) -> Attempt | None:
+        """The last attempt at a report."""
+        return max((one for one in self.all() if one.report == report), key=lambda one: one.number, default=None)
+
+    def unfinished(self) -> list[Attempt]:
+        """The last attempts at reports that have not come to an end, whether or not somebody is at them."""
+        latest = {one.report: one for one in sorted(self.all(), key=lambda one: one.number)}
+        return [one for one in latest.values() if not one.ended]
+
+    def begin(self, report: CauseReport, by: str) -> Attempt | None:
+        """A new attempt, which goes on where the last one was left; None where another process has created it."""
+        now, before = datetime.now(UTC), self.last(report.id)
+        attempt = Attempt(
+            report=report.id,
+            number=before.number + 1 if before else 1,
+            endpoint=report.endpoint,
+            digest=report.digest,
+            action=report.action,
+            by=by,
+            user=_user(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            began=now,
+            beat=now,
+            made=before.made if before else "",
+            made_digest=before.made_digest if before else "",
+        )
+        created = files.create_bytes(self._path(attempt), attempt.model_dump_json(indent=2).encode())
+        return attempt if created else None
+
+    def write(self, attempt: Attempt) -> None:
+        """Write a record whole or not at all."""
+        files.write_json(self._path(attempt), attempt.model_dump(mode="json"))
+
+    def _path(self, attempt: Attempt) -> str:
+        return files.join(self._folder, f"{attempt.report}-{attempt.number:03d}{SUFFIX}")
+
+
+class Ongoing:
+    """An attempt that is being made: its record beats while the block runs."""
+
+    def __init__(self, attempts: Attempts, attempt: Attempt) -> None:
+        self.attempt, self._attempts = attempt, attempts
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="attempt", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def note(self, what: str, **changes: str) -> None:
+        """Write down what was done, and what that changes of the record."""
+        event = Event(time=datetime.now(UTC), what=what)
+        self._write({"events": (*self.attempt.events, event), **changes})
+
+    def end(self, status: Status, reason: str) -> None:
+        """Write down how it ended."""
+        self.note(f"{status}: {reason}", status=status, reason=reason)
+
+    def _write(self, changes: dict[str, object]) -> None:
+        with self._lock:
+            self.attempt = self.attempt.model_copy(update={"beat": datetime.now(UTC), **changes})
+            self._attempts.write(self.attempt)
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_S):
+            with suppress(StorageError):  # the next one may go
+                self._write({})
+
+
+def cooled_down(attempts: list[Attempt], action: Action, cooldown_s: float) -> float:
+    """How many seconds an action still has to wait after the last one of its kind has ended; 0: none."""
+    ended = [one.beat.timestamp() for one in attempts if one.action == action and one.ended]
+    return max(0.0, max(ended, default=0.0) + cooldown_s - time.time())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container user without a name
+        return "unknown"
