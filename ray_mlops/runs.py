@@ -8,9 +8,11 @@ from typing import Any
 import yaml
 
 from ray_mlops.contract import Evaluation, Progress, Run, Show, Trained, no_progress, show_nothing
+from ray_mlops.contract.names import RUN
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import phrases
+from ray_mlops.overrides import nearest
 from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files, store, tracking
 
@@ -101,6 +103,15 @@ def track(run: Run, config: AnyConfig, records: Sequence[store.Record]) -> None:
         if isinstance(record.artifact, Trained):
             tracker.metrics({f"train.{name}": value for name, value in record.artifact.performance.items()})
     tracker.finish("FINISHED")
+
+
+def record(root: str, identity: str) -> dict[str, Any]:
+    """The record of one run; raises `ConfigError` with the nearest name when there is none."""
+    RUN.check(identity)
+    path = files.join(files.absolute(root), "runs", identity, "run.json")
+    if not files.exists(path):
+        raise ConfigError(f"no run is called {identity!r}{nearest(identity, [run['id'] for run in known(root)])}")
+    return files.read_json(path)
 
 
 def known(root: str) -> list[dict[str, Any]]:

@@ -45,13 +45,14 @@ class Table(Snapshot):
 
 
 class CleanTable(Table):
-    """A cleaned table beside its quarantine: `rows_in == rows + quarantined`."""
+    """A cleaned table beside its quarantine: `rows_in == rows + quarantined`. Events after `latest` were in the future."""
 
     rows_in: int
     quarantined: int
     quarantine: str = ""
     reasons: Mapping[str, int] = {}
     report: str = ""
+    latest: datetime | None = None
 
 
 class ImageTable(Snapshot):

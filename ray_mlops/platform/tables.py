@@ -232,13 +232,19 @@ def _catalog(root: str) -> "Catalog":
 
     if named := os.environ.get("RAY_MLOPS_CATALOG"):
         return load_catalog(named, **_endpoint())
-    folder = Path.home() / ".ray_mlops" if files.is_remote(root) else Path(files.absolute(root))
-    key = hashlib.blake2b(root.encode(), digest_size=8).hexdigest() if files.is_remote(root) else "catalog"
+    file = catalog_file(root)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return load_catalog("sql", type="sql", uri=f"sqlite:///{folder / key}.db", warehouse=root, **_endpoint())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return load_catalog("sql", type="sql", uri=f"sqlite:///{file}", warehouse=root, **_endpoint())
     except OSError as error:
-        raise StorageError(f"cannot open the table catalog in {folder}: {error}") from error
+        raise StorageError(f"cannot open the table catalog in {file.parent}: {error}") from error
+
+
+def catalog_file(root: str) -> Path:
+    """The default catalog of a run root: in a local one, else in the home folder of this user."""
+    if not files.is_remote(root):
+        return Path(files.absolute(root)) / "catalog.db"
+    return Path.home() / ".ray_mlops" / f"{hashlib.blake2b(root.encode(), digest_size=8).hexdigest()}.db"
 
 
 def _endpoint() -> dict[str, str]:
