@@ -11,8 +11,16 @@ from typing import Annotated, Any
 import typer
 from typer._click.exceptions import ClickException  # typer carries click inside since 0.26 and does not export this
 
-from ray_mlops import ci_commands, cluster_commands, fleet_commands, key_commands, load_commands, ui_commands
-from ray_mlops.errors import ConfigError, RayMlopsError
+from ray_mlops import (
+    ci_commands,
+    cluster_commands,
+    fleet_commands,
+    key_commands,
+    load_commands,
+    ui_commands,
+    upkeep_commands,
+)
+from ray_mlops.errors import RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
 app = typer.Typer(
@@ -29,6 +37,7 @@ app.add_typer(key_commands.app, name="keys")
 app.add_typer(load_commands.app)
 app.add_typer(fleet_commands.app)
 app.add_typer(ui_commands.app)
+app.add_typer(upkeep_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
 Model = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
@@ -51,7 +60,10 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run the lifecycle of a recipe; unchanged stages are skipped."""
-    _lifecycle(recipe, _stage(first), _stage(last), root, assignments, override, verbose)
+    from ray_mlops import commands
+
+    span = (commands.stage_named(first), commands.stage_named(last))
+    _lifecycle(recipe, *span, root, assignments, override, verbose)
 
 
 def _stage_command(stage: StageName) -> Callable[..., None]:
@@ -230,15 +242,6 @@ def parity(
     from ray_mlops import commands
 
     commands.parity(recipe, root, assignments, rows=rows, store=store, verbose=verbose)
-
-
-def _stage(name: str) -> StageName:
-    from ray_mlops.overrides import nearest
-
-    for stage in STAGES:
-        if stage == name:
-            return stage
-    raise ConfigError(f"no stage is called {name!r}{nearest(name, STAGES)}")
 
 
 def _lifecycle(

@@ -12,12 +12,13 @@ from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online.opening import kind_of
+from ray_mlops.overrides import nearest
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store, tracking
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import gate
 from ray_mlops.serving.rollouts import ending
-from ray_mlops.stage_names import StageName
+from ray_mlops.stage_names import STAGES, StageName
 from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.stages.images import deploy as image_deploy
@@ -219,6 +220,14 @@ def parity(recipe: str, root: str, assignments: Sequence[str], *, rows: int, sto
     finally:
         lines.close()
     print(report)
+
+
+def stage_named(name: str) -> StageName:
+    """The stage of this name; raises `ConfigError` with the nearest one when there is none."""
+    for stage in STAGES:
+        if stage == name:
+            return stage
+    raise ConfigError(f"no stage is called {name!r}{nearest(name, STAGES)}")
 
 
 def named(known: registry.Registry, model: str, *, default: str) -> registry.Version:

@@ -185,6 +185,7 @@ class Trials(Artifact):
 
 class Trained(Artifact):
     """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures.
+    Each of `workers` had so many `threads` (0: not recorded).
 
     `performance` says what the fit took (see `stages.train.performance`), `checkpoints` the scores of those that were
     kept, the best first, by their folder."""
@@ -192,6 +193,7 @@ class Trained(Artifact):
     algorithm: Mapping[str, Any]
     metrics: Mapping[str, float]
     workers: int
+    threads: int = 0
     rows: int
     performance: Mapping[str, float] = {}
     checkpoints: Mapping[str, float] = {}

@@ -108,7 +108,10 @@ def _module(step: Step) -> str:
 
 
 def _dumped(context: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for name, value in context.items()}
+    return {
+        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        for name, value in context.items()
+    }
 
 
 def _saved(manifest: str, step: Step) -> Record | None:

@@ -129,7 +129,9 @@ def _learnt(recorded: Trained, remade: Trained, upstream: Mapping[str, Any], see
     inside, outside = [], []
     for name, values in drawn.items():
         low, high = np.quantile(values, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-        told = f"{name} differs by [{low:.2g}, {high:.2g}] ({_CONFIDENCE:.0%} of {_DRAWS} paired resamples of validation)"
+        told = (
+            f"{name} differs by [{low:.2g}, {high:.2g}] ({_CONFIDENCE:.0%} of {_DRAWS} paired resamples of validation)"
+        )
         (inside if low <= 0 <= high else outside).append(told)
     return tuple(inside), tuple(outside)
 

@@ -19,7 +19,17 @@ LINEAGE = "lineage.json"
 _CONDITIONS = ("code", "git", "environment")  # of a lineage
 # What an artifact says of times and places, and the number that a registry gave it.
 _NO_CONTENT = frozenset(
-    ("uri", "fingerprint", "metadata", "iceberg_snapshot", "performance", "checkpoints", "version", "aliases")
+    (
+        "uri",
+        "fingerprint",
+        "metadata",
+        "iceberg_snapshot",
+        "performance",
+        "checkpoints",
+        "threads",
+        "version",
+        "aliases",
+    )
 )
 _NO_CONTENT_OF_FILES = frozenset(("uri", "fingerprint", "metadata", "iceberg_snapshot", "seconds"))
 _REPORT = "report"

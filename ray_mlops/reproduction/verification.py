@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ray_mlops import pipeline, recipes, runs
-from ray_mlops.contract import Artifact, CleanTable, ModelVersion, Run
+from ray_mlops.contract import Artifact, CleanTable, ModelVersion, Run, Trained
 from ray_mlops.errors import ConfigError, DataError, RayMlopsError
 from ray_mlops.pipeline import AnyConfig
-from ray_mlops.platform import files, store, tables
+from ray_mlops.platform import catalog, files, store
 from ray_mlops.platform.source_code import digest
 from ray_mlops.platform.store import Step
 from ray_mlops.reproduction.comparison import Comparison, Verdict, compare
@@ -28,7 +28,7 @@ from ray_mlops.stage_names import STAGES, StageName
 
 FOLDER = "verify"
 # An endpoint and a verdict on its requests are events; the version that an endpoint pins is content, and is verified.
-VERIFIED = STAGES[: STAGES.index("deploy")]
+VERIFIED: tuple[StageName, ...] = STAGES[: STAGES.index("deploy")]
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,7 @@ class _Verification:
         upstream = {name: self._newest(value) for name, value in step.upstream.items()}
         known = manifest.get("context", {})
         context = {name: value and ModelVersion.model_validate(value) for name, value in known.items()}
-        config: Any = step.config
-        if isinstance(then, CleanTable) and config.latest is None:
-            config = config.model_copy(update={"latest": then.latest})  # what was in the future then
-        return replace(step, config=config, upstream=upstream, context=lambda: context)
+        return replace(step, config=_found_then(step.config, then), upstream=upstream, context=lambda: context)
 
     def _newest(self, value: Any) -> Any:
         return self.remade.get(value.fingerprint, value) if isinstance(value, Artifact) else value
@@ -104,7 +101,8 @@ def verify(
     Raises `ConfigError` when there is no such run, or it has none of the stages.
     """
     root = files.absolute(root)
-    recorded = {entry["stage"]: entry for entry in (told := runs.record(root, identity))["stages"]}
+    told = runs.record(root, identity)
+    recorded = {entry["stage"]: entry for entry in told["stages"]}
     wanted = _wanted(recorded, stages, identity)
     config, _ = recipes.load(files.join(root, "runs", identity, "config.yaml"))
     with _scratch(root, identity, keep=keep) as (scratch, tracking):
@@ -119,8 +117,9 @@ def verify(
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
     """The worst of them."""
-    order: tuple[Verdict, ...] = ("not made", "different", "statistically equal", "bitwise equal")
-    return min((finding.comparison.verdict for finding in findings), key=order.index)
+    order: list[Verdict] = ["not made", "different", "statistically equal", "bitwise equal"]
+    found = {finding.comparison.verdict for finding in findings}
+    return next(one for one in order if one in found)
 
 
 def first_difference(findings: Sequence[Finding]) -> Finding | None:
@@ -131,7 +130,9 @@ def first_difference(findings: Sequence[Finding]) -> Finding | None:
 def _wanted(recorded: Mapping[str, Any], stages: Sequence[StageName], identity: str) -> tuple[StageName, ...]:
     if unfit := [stage for stage in stages if stage not in VERIFIED]:
         raise ConfigError(f"{unfit[0]} is not verified: it is an event, no content. There are: {', '.join(VERIFIED)}")
-    wanted = tuple(stage for stage in VERIFIED if stage in recorded and (not stages or stage in stages))
+    wanted: tuple[StageName, ...] = tuple(
+        stage for stage in VERIFIED if stage in recorded and (not stages or stage in stages)
+    )
     if missing := set(stages) - set(wanted):
         raise ConfigError(f"run {identity} did not come to {min(missing)}; it has {', '.join(recorded) or 'no stage'}")
     if not wanted:
@@ -151,6 +152,16 @@ def _steps(verification: _Verification, wanted: Sequence[StageName]) -> Iterator
         if step.name == wanted[-1]:
             return
         step = stages.send(verification.artifact(step))
+
+
+def _found_then(config: Any, then: Artifact) -> Any:
+    """The config of a stage with what it left to the moment: the clock, the room that there was for workers."""
+    if isinstance(then, CleanTable) and config.latest is None:
+        return config.model_copy(update={"latest": then.latest})
+    if isinstance(then, Trained):
+        threads = then.threads or config.threads
+        return config.model_copy(update={"workers": then.workers, "threads": threads})
+    return config
 
 
 def _sources(config: AnyConfig) -> Mapping[str, str] | str:
@@ -178,4 +189,4 @@ def _scratch(root: str, identity: str, *, keep: bool) -> Iterator[tuple[str, str
         if not keep:
             files.remove(scratch)
             with suppress(OSError):
-                Path(tables.catalog_file(scratch)).unlink(missing_ok=True)
+                Path(catalog.file_of(scratch)).unlink(missing_ok=True)
