@@ -21,7 +21,7 @@ from ray_mlops.platform.source_code import code_hash, digest, module_hashes
 from ray_mlops.stage_names import StageName
 
 Stage = Callable[..., Artifact]
-MANIFEST = "manifest.json"
+FOLDER, MANIFEST = "artifacts", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None
     """
     entered = inputs(step, run)
     fingerprint = digest(entered)
-    uri = files.join(run.root, "artifacts", step.name, fingerprint)
+    uri = folder(run.root, step.name, fingerprint)
     manifest = files.join(uri, MANIFEST)
     if not again and (saved := _saved(manifest, step)):
         return saved
@@ -81,6 +81,11 @@ def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None
     value = {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": entered}
     files.write_json(manifest, {**value, "context": _dumped(context), "conditions": conditions(step)})
     return Record(step.name, "done", seconds, artifact)
+
+
+def folder(root: str, stage: str, fingerprint: str) -> str:
+    """Where a stage leaves its files and its manifest; a bundle, which registering makes, lies elsewhere."""
+    return files.join(root, FOLDER, stage, fingerprint)
 
 
 def inputs(step: Step, run: Run) -> dict[str, Any]:

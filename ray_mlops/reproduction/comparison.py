@@ -63,7 +63,10 @@ def differences(recorded: Content, remade: Content) -> tuple[str, ...]:
 
 def _same(recorded: Content, remade: Content, name: str) -> bool:
     # As text, so that a NaN is what it was.
-    return name in recorded and name in remade and json.dumps(recorded[name]) == json.dumps(remade[name])
+    if name not in recorded or name not in remade:
+        return False
+    before, now = (json.dumps(values[name], default=str) for values in (recorded, remade))
+    return before == now
 
 
 def _short(values: Content, name: str) -> str:

@@ -42,9 +42,10 @@ class Finding:
 
 @dataclass
 class _Verification:
-    """The recorded run and what has been made again of it so far, by the fingerprint of what was recorded."""
+    """The run recorded below `root`; what has been made again of it so far, by the fingerprint of what was recorded."""
 
     config: AnyConfig
+    root: str
     run: Run
     recorded: Mapping[str, Mapping[str, Any]]
     sources: Mapping[str, str] | str  # or why they cannot be read
@@ -59,7 +60,7 @@ class _Verification:
         then = self.artifact(step)
         inputs: tuple[str, ...] = ()
         try:
-            manifest = files.read_json(files.join(then.uri, store.MANIFEST))
+            manifest = files.read_json(files.join(store.folder(self.root, step.name, then.fingerprint), store.MANIFEST))
             inputs = changed(manifest, self._now(step))
             if step.name == "ingest" and isinstance(self.sources, str):
                 raise DataError(self.sources)
@@ -107,7 +108,7 @@ def verify(
     config, _ = recipes.load(files.join(root, "runs", identity, "config.yaml"))
     with _scratch(root, identity, keep=keep) as (scratch, tracking):
         run = Run(scratch, identity, told["recipe"], config.seed, tracking_uri=tracking, override=told["override"])
-        verification = _Verification(config, run, recorded, _sources(config))
+        verification = _Verification(config, root, run, recorded, _sources(config))
         findings = []
         for step in _steps(verification, wanted):
             findings.append(verification.again(step, verbose=verbose))
