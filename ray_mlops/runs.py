@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -17,6 +17,7 @@ from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files, store, tracking
 
 DEFAULT_ROOT = "mlops"
+SILENT = timedelta(days=1)  # a run that has not ended and is not heard of for so long was killed
 
 
 def open_run(
@@ -112,6 +113,21 @@ def record(root: str, identity: str) -> dict[str, Any]:
     if not files.exists(path):
         raise ConfigError(f"no run is called {identity!r}{nearest(identity, [run['id'] for run in known(root)])}")
     return files.read_json(path)
+
+
+def under_way(run: Mapping[str, Any], last_sign: datetime, silent: timedelta) -> bool:
+    """Whether a run may still be going on: it has not ended, and was heard of not long ago."""
+    return run["status"] == "running" and datetime.now(UTC) - last_sign < silent
+
+
+def delete(root: str, identity: str) -> None:
+    """Delete the record of a run; raises `ConfigError` when there is none, or it was heard of within `SILENT`."""
+    run = record(root, identity)
+    place = files.join(files.absolute(root), "runs", identity)
+    last_sign = max(when for _, when in files.by_age(place))
+    if under_way(run, last_sign, SILENT):
+        raise ConfigError(f"run {identity} is under way, as far as is known; its last sign is of {last_sign:%F %T} UTC")
+    files.remove(place)
 
 
 def known(root: str) -> list[dict[str, Any]]:

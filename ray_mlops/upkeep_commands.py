@@ -1,4 +1,4 @@
-"""Commands for what is there already: `ray-mlops verify`."""
+"""Commands for what is there already: `ray-mlops verify`, `delete` and `gc`."""
 
 from typing import Annotated
 
@@ -28,3 +28,14 @@ def verify(
     findings = verification.verify(root, run, stages, keep=keep, verbose=verbose, finished=telling.tell)
     telling.conclude(findings)
     return _CODES[verification.verdict(findings)]
+
+
+@app.command()
+def delete(
+    what: Annotated[str, typer.Argument(help="a registered version, NAME/version, or the id of a run")],
+    root: ROOT = "mlops",
+) -> None:
+    """Delete a version or a run; a version that has an alias or that something answers with stays."""
+    from ray_mlops import commands
+
+    commands.delete(root, what)

@@ -88,6 +88,14 @@ def folder(root: str, stage: str, fingerprint: str) -> str:
     return files.join(root, FOLDER, stage, fingerprint)
 
 
+def forget(root: str, stage: str, made: Mapping[str, Any]) -> None:
+    """Have a stage run again that has made this: remove the manifests of artifacts with these values."""
+    for name in files.listing(files.join(root, FOLDER, stage)):
+        manifest = files.join(folder(root, stage, name), MANIFEST)
+        if files.exists(manifest) and made.items() <= files.read_json(manifest)["artifact"].items():
+            files.remove(manifest)
+
+
 def inputs(step: Step, run: Run) -> dict[str, Any]:
     """All that enters the fingerprint of a stage, as JSON."""
     return {
