@@ -9,12 +9,12 @@ import yaml
 
 from ray_mlops.contract import Evaluation, Progress, Run, Show, Trained, no_progress, show_nothing
 from ray_mlops.contract.names import RUN
-from ray_mlops.errors import ConfigError
+from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import phrases
 from ray_mlops.overrides import nearest
 from ray_mlops.pipeline import AnyConfig
-from ray_mlops.platform import files, store, tracking
+from ray_mlops.platform import files, store, sweeping, tracking
 
 DEFAULT_ROOT = "mlops"
 SILENT = timedelta(days=1)  # a run that has not ended and is not heard of for so long was killed
@@ -29,7 +29,10 @@ def open_run(
     progress: Progress = no_progress,
     show: Show = show_nothing,
 ) -> Run:
-    """A new run of a config below `root`; its resolved config is written as YAML that `ray-mlops run` takes again."""
+    """A new run of a config below `root`; its resolved config is written as YAML that `ray-mlops run` takes again.
+
+    Raises `StorageError` while `ray-mlops gc` works there.
+    """
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(
         root=files.absolute(root),
@@ -42,6 +45,11 @@ def open_run(
         show=show,
     )
     files.write_text(files.join(folder(run), "config.yaml"), dump(config, recipe))
+    try:
+        sweeping.refuse_during(run.root)
+    except StorageError:
+        files.remove(folder(run))
+        raise
     return run
 
 

@@ -39,3 +39,15 @@ def delete(
     from ray_mlops import commands
 
     commands.delete(root, what)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be freed")] = False,
+    older_than: Annotated[str, typer.Option(help="leave alone what was written since: 0s, 90m, 12h")] = "24h",
+    root: ROOT = "mlops",
+) -> None:
+    """Free what no run, version, endpoint, rollout or snapshot in use refers to, and what killed commands have left."""
+    from ray_mlops.garbage import telling
+
+    telling.collect(root, older_than, dry_run=dry_run)

@@ -29,6 +29,11 @@ def of(root: str) -> "Catalog":
         raise StorageError(f"cannot open the table catalog in {file.parent}: {error}") from error
 
 
+def shared() -> str:
+    """The name of the catalog that `RAY_MLOPS_CATALOG` names, which may be that of several roots; empty for none."""
+    return os.environ.get(NAMED, "")
+
+
 def file_of(root: str) -> Path:
     """The default catalog of a run root: in a local one, else in the home folder of this user."""
     if not files.is_remote(root):

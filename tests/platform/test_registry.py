@@ -14,7 +14,6 @@ from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.registry import Registry
 from ray_mlops.platform.tracking import default_uri
 
-
 # Waits until all four have seen the champion, then promotes its own version in its place.
 CONTENDER = """
 import sys, time
