@@ -100,7 +100,7 @@ def _artifacts(root: str, known: References, before: datetime) -> _Garbage:
             folder = _folder(files.join(base, stage, name))
             if f"{stage}/{name}" not in known.artifacts and folder.untouched_since(before):
                 finished = any(one.name == store.MANIFEST for one in folder.held)
-                why = "no run refers to this artifact" if finished else "left by a stage that did not finish"
+                why = "artifacts that nothing refers to" if finished else "artifacts of stages that did not finish"
                 yield Freed(folder.uri, folder.bytes, why), lambda uri=folder.uri: _remove(uri, store.MANIFEST)
 
 
@@ -112,9 +112,9 @@ def _bundles(root: str, known: References, before: datetime) -> _Garbage:
         if digest in known.bundles or not folder.untouched_since(before):
             continue
         why = (
-            "left by a registration that did not finish"
+            "registrations that did not finish"
             if name.startswith(".")
-            else "no version, run or endpoint refers to it"
+            else "bundles that no version, run or endpoint refers to"
         )
         yield Freed(folder.uri, folder.bytes, why), lambda uri=folder.uri: _remove(uri, bundle.MANIFEST)
 
@@ -124,12 +124,15 @@ def _scratch(root: str, before: datetime) -> _Garbage:
     for name in files.listing(files.join(root, VERIFY)):
         folder = _folder(files.join(root, VERIFY, name))
         if folder.untouched_since(before):
-            yield Freed(folder.uri, folder.bytes, "left by a verification"), lambda uri=folder.uri: files.remove(uri)
+            yield (
+                Freed(folder.uri, folder.bytes, "verifications that did not finish, or were kept"),
+                lambda uri=folder.uri: files.remove(uri),
+            )
     for place in (_RECORDS, store.FOLDER, table_files.FOLDER):
         for one in files.below(files.join(root, place)):
             if one.name.rpartition("/")[2].startswith(".") and one.changed < before:
                 uri = files.join(root, place, one.name)
-                yield Freed(uri, one.bytes, "left by a write that did not finish"), lambda uri=uri: files.remove(uri)
+                yield Freed(uri, one.bytes, "writes that did not finish"), lambda uri=uri: files.remove(uri)
 
 
 def _tables(root: str, known: References, before: datetime, told: Callable[[str], None]) -> _Garbage:
@@ -148,7 +151,7 @@ def _tables(root: str, known: References, before: datetime, told: Callable[[str]
             own = one.name.startswith(folder) and not one.name.startswith(tuple(inner))
             if own and one.name not in needed and one.changed < before:
                 uri = files.join(base, one.name)
-                item = Freed(uri, one.bytes, "of a snapshot, or a write, that nothing refers to")
+                item = Freed(uri, one.bytes, "files of snapshots and writes that nothing refers to")
                 yield item, lambda uri=uri, expire=expire: (expire(), files.remove(uri))[0]
     if strange := {one.name.split("/data/")[0] for one in held if not one.name.startswith(tuple(folders.values()))}:
         told(f"left alone, as the catalog of this machine does not know them: {', '.join(sorted(strange))}")
