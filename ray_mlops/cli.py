@@ -18,9 +18,10 @@ from ray_mlops import (
     key_commands,
     load_commands,
     ui_commands,
+    upkeep_commands,
     watch_commands,
 )
-from ray_mlops.errors import ConfigError, RayMlopsError
+from ray_mlops.errors import RayMlopsError
 from ray_mlops.stage_names import STAGES, StageName
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ app = typer.Typer(
 app.add_typer(ci_commands.app, name="ci")
 app.add_typer(cluster_commands.app, name="cluster")
 app.add_typer(key_commands.app, name="keys")
-for _commands in (load_commands, fleet_commands, ui_commands, watch_commands):
+for _commands in (load_commands, fleet_commands, ui_commands, upkeep_commands, watch_commands):
     app.add_typer(_commands.app)
 
 Recipe = Annotated[str, typer.Argument(help="fraud, vision, path/to/recipe.py[:function], or the config.yaml of a run")]
@@ -60,7 +61,7 @@ def run(
     """Run the lifecycle of a recipe; unchanged stages are skipped."""
     from ray_mlops import commands
 
-    span = _stage(first), _stage(last)
+    span = commands.stage_named(first), commands.stage_named(last)
     commands.lifecycle(recipe, root, assignments, span=span, override=override, verbose=verbose)
 
 
@@ -240,15 +241,6 @@ def parity(
     from ray_mlops import commands
 
     commands.parity(recipe, root, assignments, rows=rows, store=store, verbose=verbose)
-
-
-def _stage(name: str) -> StageName:
-    from ray_mlops.overrides import nearest
-
-    for stage in STAGES:
-        if stage == name:
-            return stage
-    raise ConfigError(f"no stage is called {name!r}{nearest(name, STAGES)}")
 
 
 def main(arguments: list[str] | None = None) -> int:

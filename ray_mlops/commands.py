@@ -9,16 +9,17 @@ import yaml
 from ray_mlops import console, pipeline, recipes, runs
 from ray_mlops.contract import Endpoint, Features, ModelVersion, Run, Verdict
 from ray_mlops.contract.names import ENDPOINT
-from ray_mlops.errors import ConfigError, EndpointError
+from ray_mlops.errors import ConfigError, EndpointError, RegistryError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.monitoring.causes import CauseReport
 from ray_mlops.online.opening import kind_of
+from ray_mlops.overrides import nearest
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, registry, runtime, store, tracking
 from ray_mlops.platform.bundle import Bundle
-from ray_mlops.serving import gate
+from ray_mlops.serving import gate, records
 from ray_mlops.serving.rollouts import ending
-from ray_mlops.stage_names import StageName
+from ray_mlops.stage_names import STAGES, StageName
 from ray_mlops.stages import deploy as deploy_stage
 from ray_mlops.stages.deploy import DeployConfig
 from ray_mlops.stages.images import deploy as image_deploy
@@ -128,7 +129,7 @@ def promote(root: str, model: str, reason: str) -> None:
     """Make a version the champion."""
     known = registry.open_registry(administration(root))
     version = named(known, model, default="challenger")
-    known.promote(version.name, version.version, reason)
+    known.promote(version.name, version.version, reason, over=known.champion(version.name))
     print(
         f"{version.name}/{version.version} is the champion. `ray-mlops deploy {version.name}` brings it to the endpoint."
     )
@@ -177,13 +178,48 @@ def stage_of(version: ModelVersion) -> ModuleType:
 
 
 def undeploy(root: str, name: str) -> None:
-    """Take an endpoint down."""
+    """Take an endpoint down; of one that is down already, with its cluster, the record is closed."""
     ENDPOINT.check(name)
-    if not runtime.is_up():
-        raise EndpointError(f"no endpoint is called {name!r}: no cluster is running here, and RAY_ADDRESS is not set")
-    runtime.connect()
-    deploy_stage.undeploy(name)
+    root = files.absolute(root)
+    try:
+        if not runtime.is_up():
+            raise EndpointError(
+                f"no endpoint is called {name!r}: no cluster is running here, and RAY_ADDRESS is not set"
+            )
+        runtime.connect()
+        deploy_stage.undeploy(name)
+    except EndpointError:
+        if deploy_stage.live_endpoint(root, name) or not records.taken_down(root, name):
+            raise
+        print(f"endpoint {name} was not running; it is recorded as down now")
+        return
+    records.taken_down(root, name)
     print(f"endpoint {name} is down")
+
+
+def delete(root: str, what: str) -> None:
+    """Delete a registered version, `NAME/version`, or the record of a run, by its id; `gc` frees what they leave behind.
+
+    Raises `RegistryError` for a version that has an alias or that something answers with, `ConfigError` for a run that
+    is under way.
+    """
+    root = files.absolute(root)
+    if not {"/", "@"} & set(what):
+        runs.delete(root, what)
+        print(f"run {what} is deleted. `ray-mlops gc` frees what it has made and nothing else refers to.")
+        return
+    known = registry.open_registry(administration(root))
+    version = named(known, what, default="")
+    if users := sorted({use.by for use in records.uses(root) if use.digest == version.digest}):
+        raise RegistryError(
+            f"{version.name}/{version.version} is not deleted: {'; '.join(users)}. Deploy another version there, or take the "
+            "endpoint down with `ray-mlops undeploy`."
+        )
+    known.delete(version.name, version.version)
+    store.forget(root, "register", {"name": version.name, "version": version.version})
+    print(
+        f"{version.name}/{version.version} is deleted. `ray-mlops gc` frees its bundle unless something refers to it."
+    )
 
 
 def score(root: str, model: str, file: str, out: str, *, reasons: int = 0, verbose: bool = False) -> None:
@@ -223,6 +259,14 @@ def parity(recipe: str, root: str, assignments: Sequence[str], *, rows: int, sto
     finally:
         lines.close()
     print(report)
+
+
+def stage_named(name: str) -> StageName:
+    """The stage of this name; raises `ConfigError` with the nearest one when there is none."""
+    for stage in STAGES:
+        if stage == name:
+            return stage
+    raise ConfigError(f"no stage is called {name!r}{nearest(name, STAGES)}")
 
 
 def named(known: registry.Registry, model: str, *, default: str) -> registry.Version:

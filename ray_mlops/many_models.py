@@ -14,7 +14,7 @@ from ray_mlops.errors import ConfigError
 from ray_mlops.overrides import override as apply
 from ray_mlops.platform import files, runtime
 from ray_mlops.serving import endpoint as endpoints
-from ray_mlops.serving import probe
+from ray_mlops.serving import probe, records
 from ray_mlops.serving.access import opening
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.capture import Capturing
@@ -80,6 +80,8 @@ def start(run: Run, name: str, models: Sequence[str], config: ManyConfig) -> str
     url = endpoints.start(
         settings, config.scale, port=config.port, network=config.network, seconds=config.ready_s, replica=ModelsReplica
     )
+    held = {model: {"version": one.version, "digest": one.digest} for model, (one, _) in made.items()}
+    records.write(run.root, name, records.MODELS, {"name": name, "url": url, "models": held})
     for model, (_, example) in made.items():
         route = f"models/{model}/{'predict' if model in settings.images else 'score'}"
         probe.ask(url, example, seconds=config.limits.deadline_s + config.ready_s, route=route, key=key)

@@ -14,6 +14,7 @@ from ray_mlops.contract.names import RecipeName
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeaturesConfig
 from ray_mlops.platform import registry, runtime, store, tracking
+from ray_mlops.platform.source_code import digest
 from ray_mlops.platform.store import Step
 from ray_mlops.stage_names import STAGES, StageName
 from ray_mlops.stages import (
@@ -136,11 +137,21 @@ IMAGES = Family(
 )
 
 
-def lifecycle(config: AnyConfig, run: Run) -> Generator[Step, Any, None]:
-    """The stages in order: yields each step, receives its artifact."""
-    family = IMAGES if isinstance(config, ImageConfig) else TRANSACTIONS
+def sources(config: AnyConfig) -> Mapping[str, str]:
+    """Name and content digest of everything that the run would read; raises `DataError` when something is not there."""
+    return _family(config).ingest.identity(config.ingest)
+
+
+def _family(config: AnyConfig) -> Family:
+    return IMAGES if isinstance(config, ImageConfig) else TRANSACTIONS
+
+
+def lifecycle(config: AnyConfig, run: Run, *, sources: str | None = None) -> Generator[Step, Any, None]:
+    """The stages in order: yields each step, receives its artifact. `sources` is the digest of what is read, where it is
+    known."""
+    family = _family(config)
     algorithm, definition = config.algorithm, config.features
-    sources = store.digest(family.ingest.identity(config.ingest))
+    sources = digest(family.ingest.identity(config.ingest)) if sources is None else sources
     table = yield Step("ingest", family.ingest.run, config.ingest, identity=sources)
     cleaned = yield Step("clean", family.clean.run, config.clean, {"table": table})
     profile = yield Step("analyse", family.analyse.run, config.analyse, {"table": cleaned})
@@ -203,7 +214,7 @@ def execute(
     step = next(stages)
     while True:
         started(step.name)
-        record = _perform(step, run, again=0 < position <= STAGES.index(step.name), verbose=verbose)
+        record = perform(step, run, again=0 < position <= STAGES.index(step.name), verbose=verbose)
         records.append(record)
         finished(record)
         if step.name == last:
@@ -211,7 +222,8 @@ def execute(
         step = stages.send(record.artifact)
 
 
-def _perform(step: Step, run: Run, *, again: bool, verbose: bool) -> store.Record:
+def perform(step: Step, run: Run, *, again: bool, verbose: bool) -> store.Record:
+    """Run one stage unless it is there, or `again`; Ray is connected to when it really has to run."""
     try:
         return store.once(step, run, again=again, before=partial(_ready, run, verbose=verbose))
     except Exception as error:

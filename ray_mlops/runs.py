@@ -2,19 +2,22 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
 
 from ray_mlops.contract import Evaluation, Progress, Run, Show, Trained, no_progress, show_nothing
-from ray_mlops.errors import ConfigError
+from ray_mlops.contract.names import RUN
+from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import phrases
+from ray_mlops.overrides import nearest
 from ray_mlops.pipeline import AnyConfig
-from ray_mlops.platform import files, store, tracking
+from ray_mlops.platform import files, store, sweeping, tracking
 
 DEFAULT_ROOT = "mlops"
+SILENT = timedelta(days=1)  # a run that has not ended and is not heard of for so long was killed
 
 
 def open_run(
@@ -26,7 +29,10 @@ def open_run(
     progress: Progress = no_progress,
     show: Show = show_nothing,
 ) -> Run:
-    """A new run of a config below `root`; its resolved config is written as YAML that `ray-mlops run` takes again."""
+    """A new run of a config below `root`; its resolved config is written as YAML that `ray-mlops run` takes again.
+
+    Raises `StorageError` while `ray-mlops gc` works there.
+    """
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     run = Run(
         root=files.absolute(root),
@@ -39,6 +45,11 @@ def open_run(
         show=show,
     )
     files.write_text(files.join(folder(run), "config.yaml"), dump(config, recipe))
+    try:
+        sweeping.refuse_during(run.root)
+    except StorageError:
+        files.remove(folder(run))
+        raise
     return run
 
 
@@ -101,6 +112,30 @@ def track(run: Run, config: AnyConfig, records: Sequence[store.Record]) -> None:
         if isinstance(record.artifact, Trained):
             tracker.metrics({f"train.{name}": value for name, value in record.artifact.performance.items()})
     tracker.finish("FINISHED")
+
+
+def record(root: str, identity: str) -> dict[str, Any]:
+    """The record of one run; raises `ConfigError` with the nearest name when there is none."""
+    RUN.check(identity)
+    path = files.join(files.absolute(root), "runs", identity, "run.json")
+    if not files.exists(path):
+        raise ConfigError(f"no run is called {identity!r}{nearest(identity, [run['id'] for run in known(root)])}")
+    return files.read_json(path)
+
+
+def under_way(run: Mapping[str, Any], last_sign: datetime, silent: timedelta) -> bool:
+    """Whether a run may still be going on: it has not ended, and was heard of not long ago."""
+    return run["status"] == "running" and datetime.now(UTC) - last_sign < silent
+
+
+def delete(root: str, identity: str) -> None:
+    """Delete the record of a run; raises `ConfigError` when there is none, or it was heard of within `SILENT`."""
+    run = record(root, identity)
+    place = files.join(files.absolute(root), "runs", identity)
+    last_sign = max(when for _, when in files.by_age(place))
+    if under_way(run, last_sign, SILENT):
+        raise ConfigError(f"run {identity} is under way, as far as is known; its last sign is of {last_sign:%F %T} UTC")
+    files.remove(place)
 
 
 def known(root: str) -> list[dict[str, Any]]:

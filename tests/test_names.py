@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ray_mlops import runs
 from ray_mlops.cli import main
 from ray_mlops.contract import names
-from ray_mlops.contract.names import ENDPOINT, KEY, MODEL, RECIPE, REQUEST, ROLLOUT, TABLE, Kind
+from ray_mlops.contract.names import ENDPOINT, KEY, MODEL, RECIPE, REQUEST, ROLLOUT, RUN, TABLE, Kind
 from ray_mlops.errors import ConfigError, RayMlopsError
 from ray_mlops.platform.registry import Registry
 from ray_mlops.platform.tracking import default_uri
@@ -41,6 +42,7 @@ def test_what_is_hostile_names_nothing(kind: Kind, name: str) -> None:
         (KEY, ["shop.eu-1"]),
         (REQUEST, ["night-7", "a:b.c_d", "4bf92f3577b34da6a3ce929d0e0e4736", "x" * 128]),
         (ROLLOUT, ["20260101T000000-a1b2c3"]),
+        (RUN, ["fraud-20260101-000000-a1b2", f"{'x' * 63}-20260101-000000-a1b2"]),
     ],
 )  # fmt: skip
 def test_what_people_call_things_is_legal(kind: Kind, legal: list[str]) -> None:
@@ -58,6 +60,7 @@ FOLDERS = {
     "running": lambda root, name: replicas.known(root, name),
     "endpoint": lambda root, name: deploy.live_endpoint(root, name),
     "model": lambda root, name: Registry(default_uri(root)).versions(name),
+    "run": lambda root, name: runs.record(root, name),
 }
 
 
@@ -76,6 +79,8 @@ COMMANDS = {
     "a rollout": ["rollouts", "--", "fraud", "{}"],
     "promote": ["promote", "--", "{}"],
     "reject": ["reject", "--", "{}"],
+    "verify": ["verify", "--", "{}"],
+    "delete": ["delete", "--", "{}"],
     "deploy": ["deploy", "--", "{}"],
     "deploy as": ["deploy", "-s", "name={}", "fraud"],
     "canary": ["deploy", "--canary", "10", "--", "{}"],

@@ -6,6 +6,8 @@ import pytest
 
 from ray_mlops import recipes, runs
 from ray_mlops.errors import ConfigError
+from ray_mlops.platform import store
+from ray_mlops.platform.source_code import digest
 
 CLAIMS = Path(__file__).parent / "recipes" / "vehicle_claims.py"
 
@@ -14,6 +16,14 @@ CLAIMS = Path(__file__).parent / "recipes" / "vehicle_claims.py"
 def test_a_shipped_recipe_is_valid(name: str) -> None:
     config, recipe = recipes.load(name)
     assert config.name == name == recipe
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_a_recorded_config_is_the_recipe_to_the_bit(name: str, tmp_path: Path) -> None:
+    config, recipe = recipes.load(name)
+    (tmp_path / "config.yaml").write_text(runs.dump(config, recipe))
+    again, _ = recipes.load(str(tmp_path / "config.yaml"))
+    assert digest(store.describe(again)) == digest(store.describe(config))
 
 
 def test_a_recipe_file_is_found_and_keeps_its_size() -> None:

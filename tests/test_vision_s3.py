@@ -70,6 +70,13 @@ def test_every_stage_runs_from_s3_into_s3(environment: dict[str, str]) -> None:
     rows = pq.read_table(path, filesystem=filesystem).to_pylist()
     assert len(rows) == IMAGES and sum(row["class"] == row["id"][0] for row in rows) > 0.9 * IMAGES
 
+    again = call(
+        environment, "verify", run, "--root", ROOT, "--stage", "features", "--stage", "train", "--stage", "register"
+    )
+    assert "3 stages: bitwise equal" in again and files.listing(f"{ROOT}/verify") == []
+    freed = call(environment, "gc", "--older-than", "0s", "--root", ROOT)
+    assert "are freed" in freed and "artifact" not in freed and "version" not in freed
+
     picture = small_images.digits().slice(IMAGES, 1).to_pylist()[0]
     answer = httpx.post(f"http://127.0.0.1:{port}/vision/predict", content=picture["image"], timeout=60)
     assert answer.status_code == 200 and answer.json()["digest"] == lifecycle.artifact(record, "register")["digest"]

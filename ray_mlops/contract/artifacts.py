@@ -45,13 +45,14 @@ class Table(Snapshot):
 
 
 class CleanTable(Table):
-    """A cleaned table beside its quarantine: `rows_in == rows + quarantined`."""
+    """A cleaned table beside its quarantine: `rows_in == rows + quarantined`. Events after `latest` were in the future."""
 
     rows_in: int
     quarantined: int
     quarantine: str = ""
     reasons: Mapping[str, int] = {}
     report: str = ""
+    latest: datetime | None = None
 
 
 class ImageTable(Snapshot):
@@ -184,6 +185,7 @@ class Trials(Artifact):
 
 class Trained(Artifact):
     """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures.
+    Each of `workers` had so many `threads` (0: not recorded).
 
     `performance` says what the fit took (see `stages.train.performance`), `checkpoints` the scores of those that were
     kept, the best first, by their folder."""
@@ -191,6 +193,7 @@ class Trained(Artifact):
     algorithm: Mapping[str, Any]
     metrics: Mapping[str, float]
     workers: int
+    threads: int = 0
     rows: int
     performance: Mapping[str, float] = {}
     checkpoints: Mapping[str, float] = {}

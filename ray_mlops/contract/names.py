@@ -65,6 +65,7 @@ TABLE = Kind("a table", "_.", 127)
 KEY = Kind("a key", "_.-", 63)
 REQUEST = Kind("a request", "_.:-", 128)
 ROLLOUT = Kind("a rollout", "_-", 63)
+RUN = Kind("a run", "_.-", 100)
 
 EndpointName = Annotated[str, AfterValidator(ENDPOINT.optional)]
 ModelName = Annotated[str, AfterValidator(MODEL.check)]

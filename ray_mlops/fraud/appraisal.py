@@ -115,7 +115,7 @@ class Policy(Frozen):
     """
 
     by: Literal["cost", "budget"] = "cost"
-    alerts_per_day: float = Field(default=100, gt=0)
+    alerts_per_day: float = Field(default=100.0, gt=0)
     block_precision: float = Field(default=0.9, gt=0, le=1)
 
     def thresholds(

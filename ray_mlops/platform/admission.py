@@ -7,7 +7,7 @@ from typing import Literal
 
 from ray_mlops.contract import Frozen, ModelVersion, Run
 from ray_mlops.contract.names import ModelName
-from ray_mlops.errors import ConfigError, GateError
+from ray_mlops.errors import ConfigError, GateError, RegistryError
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.model_card import CardConfig
 from ray_mlops.platform.registry import Registry, Version, open_registry
@@ -70,13 +70,16 @@ def _promoted(config: RegisterConfig, registry: Registry, version: Version) -> V
     if config.promote == "never" or version.approval != "pending":
         return version
     champion = registry.champion(config.name)
-    if champion is None:
-        return registry.promote(config.name, version.version, "there was no champion")
-    gain = version.metrics[config.gain]
-    if config.promote == "first" or not gain > 0:
-        return version
-    reason = f"{config.gain} is {gain:.4g} against version {champion.version}"
-    return registry.promote(config.name, version.version, reason)
+    reason = "there was no champion"
+    if champion is not None:
+        gain = version.metrics[config.gain]
+        if config.promote == "first" or not gain > 0:
+            return version
+        reason = f"{config.gain} is {gain:.4g} against version {champion.version}"
+    try:
+        return registry.promote(config.name, version.version, reason, over=champion)
+    except RegistryError:  # another run was faster: what this one was held against is no longer the champion
+        return registry.version(config.name, version.version)
 
 
 def _miss(name: str, value: float, gate: float | Gate) -> str:

@@ -10,9 +10,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyarrow import fs
 
@@ -82,6 +82,33 @@ def by_age(uri: str) -> list[tuple[str, datetime]]:
         found = filesystem_.get_file_info(fs.FileSelector(path, allow_not_found=True))
     aged = [(info.base_name, info.mtime) for info in found if info.type == fs.FileType.File and info.mtime]
     return sorted(aged, key=lambda one: (one[1], one[0]))
+
+
+class Below(NamedTuple):
+    """A file below a folder: its name from there on, its bytes, the time of its last change (UTC)."""
+
+    name: str
+    bytes: int
+    changed: datetime
+
+
+def below(uri: str) -> list[Below]:
+    """All files below a folder, or the file itself (as ``), sorted by name; none when nothing is there."""
+    with _storage("list", uri):
+        filesystem_, path = filesystem(uri)
+        found = (
+            filesystem_.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+            if not _is_file(filesystem_, path)
+            else [filesystem_.get_file_info(path)]
+        )
+    kept = [info for info in found if info.type == fs.FileType.File]
+    return sorted(
+        Below(info.path.removeprefix(path).lstrip("/"), info.size, info.mtime or datetime.now(UTC)) for info in kept
+    )
+
+
+def _is_file(filesystem_: fs.FileSystem, path: str) -> bool:
+    return filesystem_.get_file_info(path).type == fs.FileType.File
 
 
 def read_bytes(uri: str) -> bytes:

@@ -1,7 +1,9 @@
 """The model registry: MLflow's, holding digests, approval states, aliases and the reason of every change.
 
 A version is a bundle: its tags carry the digest and the place. `champion` is the version that serves, `challenger` the
-newest one that does not. Endpoints pin a digest and never ask here, so they keep answering when MLflow is down.
+newest one that does not. Endpoints pin a digest and never ask here, so they keep answering when MLflow is down. Changes are
+made one after the other where the registry is a file; on a server, whose address gives nothing to lock, a promotion looks
+whether it stands.
 """
 
 import difflib
@@ -108,22 +110,43 @@ class Registry:
         self, name: str, bundle: Bundle, *, metrics: Mapping[str, float] | None = None, run: str = "", reason: str = ""
     ) -> Version:
         """Enter a bundle as the next version, pending and challenger; the same digest again is the same version."""
-        if same := next((version for version in self.versions(name) if version.digest == bundle.digest), None):
-            return same
         tags = {"digest": bundle.digest, "uri": bundle.uri, "approval": "pending", "run": run}
         tags |= {"metrics": json.dumps(dict(metrics or {}))}
-        with self._storage() as client:
+        with self._alone(), self._storage() as client:
+            if same := next((version for version in self.versions(name) if version.digest == bundle.digest), None):
+                return same
             if name not in self.names():
                 client.create_registered_model(name)
             made = client.create_model_version(
                 name, source=bundle.uri, tags={f"{_PREFIX}{key}": value for key, value in tags.items()}
             )
             client.set_registered_model_alias(name, CHALLENGER, made.version)
-        self._record(self.version(name, str(made.version)), "registered", reason)
+            self._record(self.version(name, str(made.version)), "registered", reason)
         return self.version(name, str(made.version))
 
-    def promote(self, name: str, which: str, reason: str = "") -> Version:
-        """Approve a version and make it the champion; the former champion stays approved."""
+    def promote(
+        self, name: str, which: str, reason: str = "", *, over: Version | None | Literal["any"] = "any"
+    ) -> Version:
+        """Approve a version and make it the champion; the former champion stays approved.
+
+        With `over` only while that version is the champion (None: while there is none): of several that were decided on at
+        once exactly one wins, and the others raise `RegistryError`.
+        """
+        with self._alone():
+            if not isinstance(over, str):
+                self._require(self.champion(name), over, f"version {which} of {name!r} is not promoted")
+            promoted = self._promote(name, which, reason)
+            self._require(self.champion(name), promoted, f"the promotion of version {which} of {name!r} does not stand")
+        return promoted
+
+    def _require(self, found: Version | None, expected: Version | None, what: str) -> None:
+        now, wanted = (version.version if version else "none" for version in (found, expected))
+        if now != wanted:
+            raise RegistryError(
+                f"{what}: the champion is {now} and no longer {wanted}, another promotion was faster. Compare with that one."
+            )
+
+    def _promote(self, name: str, which: str, reason: str) -> Version:
         version = self.version(name, which)
         with self._storage() as client:
             client.set_model_version_tag(name, version.version, f"{_PREFIX}approval", "approved")
@@ -138,19 +161,37 @@ class Registry:
 
         Returns the champion afterwards, None when no approved version is left.
         """
-        version = self.version(name, which)
-        with self._storage() as client:
-            client.set_model_version_tag(name, version.version, f"{_PREFIX}approval", "rejected")
-            for alias in {CHAMPION, CHALLENGER} & set(version.aliases):
-                client.delete_registered_model_alias(name, alias)
-        self._record(version, "rejected", reason)
-        if CHAMPION in version.aliases and (heir := self._last_approved(name)):
-            self.promote(name, heir.version, f"takes over from version {version.version}, which was rejected")
+        with self._alone():
+            version = self.version(name, which)
+            with self._storage() as client:
+                client.set_model_version_tag(name, version.version, f"{_PREFIX}approval", "rejected")
+                for alias in {CHAMPION, CHALLENGER} & set(version.aliases):
+                    client.delete_registered_model_alias(name, alias)
+            self._record(version, "rejected", reason)
+            if CHAMPION in version.aliases and (heir := self._last_approved(name)):
+                self._promote(name, heir.version, f"takes over from version {version.version}, which was rejected")
         return self.champion(name)
+
+    def delete(self, name: str, which: str) -> Version:
+        """Take a version out of the registry, whose number is not given again; returns what it was.
+
+        Its bundle stays where it is. Raises `RegistryError` while it has an alias: something goes by that name.
+        """
+        with self._alone():
+            version = self.version(name, which)
+            if version.aliases:
+                raise RegistryError(
+                    f"{name}/{version.version} is not deleted: it is the {' and '.join(version.aliases)}. Promote another "
+                    f"version first, or take its alias with `ray-mlops reject {name}/{version.version}`."
+                )
+            with self._storage() as client:
+                client.delete_model_version(name, version.version)
+        return version
 
     def rolled_back(self, name: str, which: str, reason: str) -> None:
         """Note in the audit log of a version that an endpoint has taken it back; its approval and the aliases stay."""
-        self._record(self.version(name, which), "rolled_back", reason)
+        with self._alone():
+            self._record(self.version(name, which), "rolled_back", reason)
 
     def _last_approved(self, name: str) -> Version | None:
         approved = [version for version in self.versions(name) if version.approval == "approved"]
@@ -161,6 +202,12 @@ class Registry:
         tag = f"{_AUDIT}{len(version.changes):06d}"
         with self._storage() as client:
             client.set_model_version_tag(version.name, version.version, tag, change.model_dump_json())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One change after the other, of whatever processes."""
+        with tracking.alone(self._uri):
+            yield
 
     @contextmanager
     def _storage(self) -> Iterator["MlflowClient"]:

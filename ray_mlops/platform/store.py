@@ -5,26 +5,23 @@ files go to `<root>/artifacts/<stage>/<fingerprint>/`; the manifest is written l
 proof that the stage finished. A stage that died leaves files nobody refers to, and the next run writes them again.
 """
 
-import ast
 import hashlib
 import inspect
-import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 
 from ray_mlops.contract import Artifact, Run
-from ray_mlops.platform import files
+from ray_mlops.platform import files, provenance
+from ray_mlops.platform.source_code import code_hash, digest, module_hashes
 from ray_mlops.stage_names import StageName
 
 Stage = Callable[..., Artifact]
-_PACKAGE = Path(__file__).resolve().parents[1]
+FOLDER, MANIFEST = "artifacts", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -70,33 +67,63 @@ def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None
 
     `before` is called only when the stage really runs.
     """
-    inputs = _inputs(step, run)
-    fingerprint = digest(inputs)
-    uri = files.join(run.root, "artifacts", step.name, fingerprint)
-    manifest = files.join(uri, "manifest.json")
+    entered = inputs(step, run)
+    fingerprint = digest(entered)
+    uri = folder(run.root, step.name, fingerprint)
+    manifest = files.join(uri, MANIFEST)
     if not again and (saved := _saved(manifest, step)):
         return saved
     before()
     started = time.monotonic()
-    artifact = step.stage(
-        step.config, replace(run, uri=uri, fingerprint=fingerprint), **step.upstream, **step.context()
-    )
+    context = step.context()
+    artifact = step.stage(step.config, replace(run, uri=uri, fingerprint=fingerprint), **step.upstream, **context)
     seconds = time.monotonic() - started
-    value = {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": inputs}
-    files.write_json(manifest, value)
+    value = {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": entered}
+    files.write_json(manifest, {**value, "context": _dumped(context), "conditions": conditions(step)})
     return Record(step.name, "done", seconds, artifact)
 
 
-def _inputs(step: Step, run: Run) -> dict[str, Any]:
-    module = inspect.getmodule(step.stage)
-    assert module is not None, step.stage
+def folder(root: str, stage: str, fingerprint: str) -> str:
+    """Where a stage leaves its files and its manifest; a bundle, which registering makes, lies elsewhere."""
+    return files.join(root, FOLDER, stage, fingerprint)
+
+
+def forget(root: str, stage: str, made: Mapping[str, Any]) -> None:
+    """Have a stage run again that has made this: remove the manifests of artifacts with these values."""
+    for name in files.listing(files.join(root, FOLDER, stage)):
+        manifest = files.join(folder(root, stage, name), MANIFEST)
+        if files.exists(manifest) and made.items() <= files.read_json(manifest)["artifact"].items():
+            files.remove(manifest)
+
+
+def inputs(step: Step, run: Run) -> dict[str, Any]:
+    """All that enters the fingerprint of a stage, as JSON."""
     return {
         "stage": step.name,
-        "code": code_hash(module.__name__),
+        "code": code_hash(_module(step)),
         "config": describe(step.config),
         "seed": run.seed,
         "identity": step.identity,
         "upstream": {key: describe(value) for key, value in sorted(step.upstream.items())},
+    }
+
+
+def conditions(step: Step) -> dict[str, Any]:
+    """What a stage is run under and what does not make it run again: the commit, the libraries, the machine; and its
+    code by module, so that a difference can be named."""
+    return {**provenance.conditions(), "modules": module_hashes(_module(step))}
+
+
+def _module(step: Step) -> str:
+    module = inspect.getmodule(step.stage)
+    assert module is not None, step.stage
+    return module.__name__
+
+
+def _dumped(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        for name, value in context.items()
     }
 
 
@@ -106,12 +133,6 @@ def _saved(manifest: str, step: Step) -> Record | None:
     saved = files.read_json(manifest)
     artifact = get_type_hints(step.stage)["return"].model_validate(saved["artifact"])
     return Record(step.name, "reused", saved["seconds"], artifact) if step.valid(artifact) else None
-
-
-def digest(value: Any) -> str:
-    """A short hash of JSON-able content; the order of keys does not matter."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def describe(value: Any) -> Any:
@@ -136,52 +157,3 @@ def _foreign_code(kind: type) -> str:
         return ""
     path = inspect.getsourcefile(kind)
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
-
-
-@cache
-def code_hash(module: str) -> str:
-    """Hash of a module's source and of every `ray_mlops` module it imports, directly or not."""
-    hashes = {name: hashlib.sha256(_source(name).encode()).hexdigest() for name in _closure(module)}
-    return digest(hashes)
-
-
-def _closure(module: str) -> set[str]:
-    found, waiting = set(), [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in found and _file(name):
-            found.add(name)
-            waiting.extend(_imports(name))
-    return found
-
-
-def _imports(module: str) -> Iterator[str]:
-    """What a module imports of ours, also inside functions; read from its text, since importing would run it."""
-    for node in ast.walk(ast.parse(_source(module))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _source(module: str) -> str:
-    path = _file(module)
-    return path.read_text() if path else ""
-
-
-def _file(module: str) -> Path | None:
-    """The file of one of our modules; None for anything else."""
-    package, *parts = module.split(".")
-    if package != _PACKAGE.name:
-        return _foreign_file(module)
-    place = _PACKAGE.joinpath(*parts)
-    candidates = (place.with_suffix(".py"), place / "__init__.py")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _foreign_file(module: str) -> Path | None:
-    """The file of a user's stage, which is loaded; the libraries it imports do not count as its code."""
-    loaded = sys.modules.get(module)
-    path = getattr(loaded, "__file__", None)
-    return Path(path) if path and "site-packages" not in path and not path.startswith(sys.base_prefix) else None

@@ -7,10 +7,8 @@ pyiceberg catalog through `RAY_MLOPS_CATALOG`) only serialises writers.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,12 +17,11 @@ import pyarrow.parquet as pq
 
 from ray_mlops.contract import ImageSchema, ImageTable, Run, Schema, Snapshot, Table
 from ray_mlops.errors import DataError, StorageError
-from ray_mlops.platform import files
+from ray_mlops.platform import catalog, files
 from ray_mlops.platform.content import canonical, content_hash, content_id
 
 if TYPE_CHECKING:
     import ray.data
-    from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
@@ -186,18 +183,18 @@ def _commit(iceberg: "IcebergTable", paths: list[str], properties: dict[str, str
 def _open(name: str, run: Run, schema: pa.Schema) -> "IcebergTable":
     from pyiceberg.exceptions import NoSuchTableError
 
-    catalog = _catalog(run.root)
+    known = catalog.of(run.root)
     namespace, _, _ = name.rpartition(".")
-    catalog.create_namespace_if_not_exists(namespace or "default")
+    known.create_namespace_if_not_exists(namespace or "default")
     try:
-        table = catalog.load_table(name)
+        table = known.load_table(name)
     except (NoSuchTableError, FileNotFoundError) as error:
         if isinstance(error, FileNotFoundError):  # somebody emptied the bucket, and the catalog lies elsewhere
-            catalog.drop_table(name)
+            known.drop_table(name)
         location = files.join(run.root, "tables", *name.split("."))
         # Concurrent writers retry rather than fail: four attempts, the default, are too few for six writers.
         properties = {"commit.retry.num-retries": "20", "write.metadata.previous-versions-max": "1000"}
-        return catalog.create_table(name, _bare(schema), location=location, properties=properties)
+        return known.create_table(name, _bare(schema), location=location, properties=properties)
     _evolve(table, schema)
     return table
 
@@ -227,34 +224,12 @@ def _with_ids(schema: pa.Schema) -> Any:
     return _pyarrow_to_schema_without_ids(_bare(schema))
 
 
-def _catalog(root: str) -> "Catalog":
-    from pyiceberg.catalog import load_catalog
-
-    if named := os.environ.get("RAY_MLOPS_CATALOG"):
-        return load_catalog(named, **_endpoint())
-    folder = Path.home() / ".ray_mlops" if files.is_remote(root) else Path(files.absolute(root))
-    key = hashlib.blake2b(root.encode(), digest_size=8).hexdigest() if files.is_remote(root) else "catalog"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return load_catalog("sql", type="sql", uri=f"sqlite:///{folder / key}.db", warehouse=root, **_endpoint())
-    except OSError as error:
-        raise StorageError(f"cannot open the table catalog in {folder}: {error}") from error
-
-
-def _endpoint() -> dict[str, str]:
-    """The S3-compatible server of the standard variable, which pyiceberg does not read by itself, and its region, which
-    only Amazon's own servers tell."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return {"s3.endpoint": endpoint, "s3.region": region} if endpoint else {}
-
-
 def paths(table: Snapshot) -> list[str]:
     """The Parquet files of a snapshot, sorted by name; raises `StorageError` when the snapshot is gone."""
     from pyiceberg.table import StaticTable
 
     try:
-        iceberg = StaticTable.from_metadata(table.metadata, _endpoint())
+        iceberg = StaticTable.from_metadata(table.metadata, catalog.endpoint())
         tasks = iceberg.scan(snapshot_id=table.iceberg_snapshot).plan_files()
     except (OSError, ValueError) as error:
         message = f"cannot read snapshot {table.snapshot} of {table.name} at {table.metadata}: {error}"

@@ -188,9 +188,32 @@ def _one_creator(uri: str) -> Iterator[None]:
     if not uri.startswith(_SQLITE):
         yield
         return
+    with _locked(uri, ".lock"):
+        yield
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Changes that must follow one another at an MLflow address, of whatever processes, where the address is a file."""
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    try:
+        lock = _locked(uri, ".changes")
+        lock.__enter__()
+    except OSError as error:
+        raise StorageError(f"cannot change the registry at {uri}: {error}. Check its rights and free space.") from error
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+@contextmanager
+def _locked(uri: str, suffix: str) -> Iterator[None]:
     path = Path(uri.removeprefix(_SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
+    with path.with_suffix(suffix).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

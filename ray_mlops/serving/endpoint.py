@@ -19,7 +19,7 @@ from ray_mlops.contract import Endpoint, ModelVersion
 from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.platform import files, ingress, runtime
-from ray_mlops.serving import door, probe
+from ray_mlops.serving import door, probe, records
 from ray_mlops.serving.access.network import Network
 from ray_mlops.serving.bypass import Room
 from ray_mlops.serving.replica import Answering, Replica, health
@@ -134,9 +134,7 @@ def monitoring_folder(root: str, name: str) -> str:
 
 def remember(endpoint: Endpoint, root: str) -> None:
     """Record below a run root what was deployed, for `stages.deploy.live_endpoint`."""
-    files.write_json(
-        files.join(root, "endpoints", ENDPOINT.check(endpoint.name), "endpoint.json"), endpoint.model_dump(mode="json")
-    )
+    records.write(root, ENDPOINT.check(endpoint.name), records.ENDPOINT, endpoint.model_dump(mode="json"))
 
 
 def target(settings: Mapping[str, Any], scale: Scale, replica: type, *, code: str = "", user: Any = None) -> Any:

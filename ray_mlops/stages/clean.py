@@ -61,7 +61,8 @@ class _Found(NamedTuple):
 def run(config: CleanConfig, run: Run, *, table: Table) -> CleanTable:
     """The legal rows as one snapshot and the others as another; raises `DataError` when the table cannot be used."""
     schema = table.data
-    checked = _checked(config, table).materialize()
+    latest = _latest(config)
+    checked = _checked(config, table, latest).materialize()
     found = _findings(checked, schema, config.samples)
     _refuse_unusable(found, table, config)
     keep = partial(_select, columns=[*schema.names], legal=True)
@@ -80,13 +81,17 @@ def run(config: CleanConfig, run: Run, *, table: Table) -> CleanTable:
         quarantine=quarantine,
         reasons=found.reasons,
         report=report,
+        latest=latest,
     )
 
 
-def _checked(config: CleanConfig, table: Table) -> "ray.data.Dataset":
-    """All rows with their reason, or null."""
+def _latest(config: CleanConfig) -> datetime:
     latest = config.latest or datetime.now(UTC) + timedelta(days=1)
-    latest = latest if latest.tzinfo else latest.replace(tzinfo=UTC)
+    return latest if latest.tzinfo else latest.replace(tzinfo=UTC)
+
+
+def _checked(config: CleanConfig, table: Table, latest: datetime) -> "ray.data.Dataset":
+    """All rows with their reason, or null."""
     hold = partial(check, schema=table.data, latest=latest)
     checked = tables.read(table).map_batches(hold, batch_size=None, batch_format="pyarrow")
     if _keys_are_unique(table, config.unshuffled_keys):

@@ -22,7 +22,7 @@ from ray_mlops.monitoring.sketches import Sketch
 from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.compaction import compact
-from ray_mlops.platform.store import digest
+from ray_mlops.platform.source_code import digest
 from ray_mlops.reports.monitor_page import monitor_page
 from ray_mlops.reports.page import render
 from ray_mlops.serving.rollouts.records import Records

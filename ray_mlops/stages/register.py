@@ -117,11 +117,11 @@ def lineage(run: Run, features: Features, trained: Trained) -> dict[str, Any]:
 
 def _baseline(scoring: Predictor, features: Features, slices: Sequence[str]) -> tuple[Baseline, np.ndarray]:
     """Features of train and validation rows (of validation alone where both are very many); scores of validation, also by
-    the values of `slices`. And the first row of validation."""
+    the values of `slices`. And the first row of validation: in the order of their keys, wherever they lie."""
     rows = features.rows["train"] + features.rows["validation"]
     parts = ["validation"] if rows > _MOST_BASELINE_ROWS else ["train", "validation"]
     names, data = list(features.names), scoring.definition.data
-    table = tables.load(features.table, [*names, data.key, "split"], pc.field("split").isin(parts))
+    table = tables.load(features.table, [*names, data.key, "split"], pc.field("split").isin(parts)).sort_by(data.key)
     matrix = np.stack([table[name].to_numpy().astype(np.float32) for name in names], axis=1)
     held_out = np.asarray(pc.equal(table["split"], "validation"))
     scores = scoring.score(matrix[held_out])

@@ -39,7 +39,8 @@ class TrainConfig(Frozen):
 
     `gpu` `auto` gives every worker a GPU when the cluster has enough of them and the algorithm's library can use one.
     `cpus_per_worker` reserves that many CPUs and uses as many threads; without it a worker reserves at most one, so
-    that it can always start, and uses its share of the cores of its node. `retries` is how often workers that died are
+    that it can always start, and uses its share of the cores of its node; `threads` sets them apart from that (a network
+    whose batches are not small rounds otherwise with another number). `retries` is how often workers that died are
     replaced, going on from the last checkpoint; `start_minutes` how long to wait until the cluster has room for them.
     A checkpoint is kept every `checkpoint_seconds`, which costs about 0.2 s, and when a node is about to be taken away;
     the best `checkpoints` stay beside the model. `resize_seconds` is how often an elastic fit looks for more room.
@@ -52,6 +53,7 @@ class TrainConfig(Frozen):
     workers: Annotated[int | tuple[int, int], AfterValidator(_legal_span)] = 1
     gpu: bool | Literal["auto"] = "auto"
     cpus_per_worker: float | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, ge=1)
     retries: int = Field(default=2, ge=0)
     start_minutes: int = Field(default=10, ge=1)
     checkpoint_seconds: float = Field(default=20.0, ge=0)
@@ -93,6 +95,7 @@ def run(
         algorithm=describe(chosen),
         metrics=outcome.metrics,
         workers=outcome.workers,
+        threads=outcome.threads,
         rows=rows,
         performance=outcome.performance,
         checkpoints=kept,
@@ -144,6 +147,7 @@ class _Outcome:
     metrics: dict[str, float]
     performance: dict[str, float]
     workers: int
+    threads: int
 
 
 def _fit(job: _Job, run: Run) -> tuple[_Outcome, dict[str, float]]:
@@ -197,7 +201,8 @@ def _work(loop: dict[str, Any]) -> _Outcome | None:
             rank=rank,
             size=size,
             device=ray_worker.device(),
-            threads=ray_worker.threads(job.config.cpus_per_worker, context.get_local_world_size()),
+            threads=job.config.threads
+            or ray_worker.threads(job.config.cpus_per_worker, context.get_local_world_size()),
             seed=job.seed,
             network=ray_worker.network(job.algorithm.backend, size),
             resume=resume,
@@ -217,7 +222,7 @@ def _work(loop: dict[str, Any]) -> _Outcome | None:
         files.upload(folder, files.join(job.uri, MODEL))
     features, labels = data.validation.arrays()
     metrics = validation_metrics(labels, np.asarray(model.predict(features)))
-    return _Outcome(metrics, performance(job, worker, begun - job.started, fitted), size)
+    return _Outcome(metrics, performance(job, worker, begun - job.started, fitted), size, worker.threads)
 
 
 def _data(job: _Job, rank: int, size: int) -> Data:

@@ -112,6 +112,13 @@ def test_a_fit_killed_within_an_epoch_ends_as_the_undisturbed_one(tmp_path: Path
     assert resumed.reports[-1]["accuracy"] == undisturbed.reports[-1]["accuracy"]
 
 
+def test_threads_change_no_bit_where_batches_are_small() -> None:
+    data = examination_images()
+    images = data.validation.arrays()[0]
+    one, two = (SMALL.fit(data, LocalWorker(threads=threads)).predict(images) for threads in (1, 2))
+    assert np.array_equal(one, two)
+
+
 def test_two_workers_with_uneven_shares_learn_together_and_go_on_together(tmp_path: Path) -> None:
     """Each ends with the same model as the other, also from a checkpoint, also when rows stream and run out early."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}

@@ -67,7 +67,9 @@ def main() -> None:
     )
     found, counted, compared = ours(names, before, now)
     wanted, sorted_s = scipy(names, before, now)
-    print(f"{'':<8}{'seconds':>9}\n{'count':<8}{counted:>9.2f}\n{'compare':<8}{compared:>9.3f}\n{'scipy':<8}{sorted_s:>9.2f}")
+    print(
+        f"{'':<8}{'seconds':>9}\n{'count':<8}{counted:>9.2f}\n{'compare':<8}{compared:>9.3f}\n{'scipy':<8}{sorted_s:>9.2f}"
+    )
     worst = max(abs(found[name] - wanted[name]) for name in names)
     moved = [name for name in names if found[name] > TOLERANCE]
     if worst > TOLERANCE or moved != [name for name in names if wanted[name] > TOLERANCE]:

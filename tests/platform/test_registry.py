@@ -1,5 +1,8 @@
 """Versions, aliases and approval in MLflow's own SQLite registry."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,25 @@ from ray_mlops.errors import RegistryError, StorageError
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.registry import Registry
 from ray_mlops.platform.tracking import default_uri
+
+# Waits until all four have seen the champion, then promotes its own version in its place.
+CONTENDER = """
+import sys, time
+from pathlib import Path
+from ray_mlops.errors import RegistryError
+from ray_mlops.platform.registry import Registry
+
+registry, folder, version = Registry(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+champion = registry.champion("contested")
+(folder / f"ready-{version}").touch()
+while len(list(folder.glob("ready-*"))) < 4:
+    time.sleep(0.01)
+try:
+    registry.promote("contested", version, over=champion)
+except RegistryError as error:
+    assert "another promotion was faster" in str(error)
+    sys.exit(3)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +155,35 @@ def test_a_version_is_what_stages_hand_on(registry: Registry, bundles: Iterator[
     artifact = registry.register("handed-on", bundle).artifact()
     assert type(artifact) is ModelVersion
     assert (artifact.uri, artifact.fingerprint, artifact.digest) == (bundle.uri, bundle.digest, bundle.digest)
+
+
+def test_of_promotions_decided_at_once_exactly_one_wins(tmp_path: Path, bundles: Iterator[Bundle]) -> None:
+    """Four processes have seen the same champion, and each wants another version in its place."""
+    registry = Registry(default_uri(str(tmp_path)))
+    for _ in range(5):
+        registry.register("contested", next(bundles))
+    registry.promote("contested", "1", over=None)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", CONTENDER, default_uri(str(tmp_path)), str(tmp_path)]
+    contenders = [subprocess.Popen([*command, str(number)], env=environment) for number in (2, 3, 4, 5)]
+    codes = [contender.wait(timeout=120) for contender in contenders]
+    assert sorted(codes) == [0, 3, 3, 3]
+    winner = str(codes.index(0) + 2)
+    champion = registry.champion("contested")
+    assert champion is not None and champion.version == winner
+    promoted = [known.version for known in registry.versions("contested") if known.approval == "approved"]
+    assert sorted(promoted) == ["1", winner]
+
+
+def test_a_version_with_an_alias_is_not_deleted_and_its_number_is_not_given_again(
+    registry: Registry, bundles: Iterator[Bundle]
+) -> None:
+    registry.register("deleting", next(bundles))
+    registry.promote("deleting", "1")
+    with pytest.raises(RegistryError, match="deleting/1 is not deleted: it is the champion"):
+        registry.delete("deleting", "1")
+    registry.register("deleting", next(bundles))
+    registry.reject("deleting", "2")
+    assert registry.delete("deleting", "2").version == "2"
+    assert [version.version for version in registry.versions("deleting")] == ["1"]
+    assert registry.register("deleting", next(bundles)).version == "3"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ray_mlops.contract import Frozen, Profile, Run
-from ray_mlops.platform import files, store
+from ray_mlops.platform import files, source_code, store
 
 
 class CountConfig(Frozen):
@@ -84,7 +84,7 @@ def test_preparation_happens_only_when_the_stage_really_runs(run: Run) -> None:
 
 
 def test_the_code_of_a_stage_is_its_module_and_all_it_imports_of_ours() -> None:
-    closure = store._closure("ray_mlops.platform.tables")
+    closure = source_code.closure("ray_mlops.platform.tables")
     assert {"ray_mlops.platform.tables", "ray_mlops.platform.files", "ray_mlops.errors"} <= closure
     assert "ray_mlops.platform.runtime" not in closure
 

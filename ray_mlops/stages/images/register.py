@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute
 
 from ray_mlops import algorithms
-from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ImageTable, ModelVersion, Run, Trained
+from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ModelVersion, Run, Trained
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.sketches import baseline_of
 from ray_mlops.platform import files, model_card, tables
 from ray_mlops.platform.admission import RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
+from ray_mlops.platform.parts import Split
 from ray_mlops.platform.provenance import made_by
 from ray_mlops.vision import predictor, pyfunc
 from ray_mlops.vision.embedding import REFERENCE, Reference, Seen
@@ -77,43 +79,61 @@ def _save(folder: str, fitted: Algorithm, features: ImageFeatures, trained: Trai
         )
         (temperature,) = evaluation.calibration["temperature"]
         answering = ImagePredictor(fitted.load(model), source.transform, features.classes, temperature)
-        reference = Reference.of(_seen(answering, source, features.rows["train"]))
+        reference = Reference.of(_seen(answering, source, features))
         reference.write(str(Path(folder, REFERENCE)))
         answering = replace(answering, reference=reference)
-        baseline, example = _baseline(answering, source, features.source)
+        baseline, example = _baseline(answering, source, features)
     _write(folder, "baseline.json", json.loads(baseline.model_dump_json()))
     Path(folder, "example.png").write_bytes(thumbnail(example, max(example.shape[:2])))
     pyfunc.write(folder, str(Path(folder, "example.png")))
 
 
-def _seen(answering: ImagePredictor, source: ImageSource, rows: int) -> Iterator[Seen]:
-    """How some of the training images are answered, and where the model sees them."""
+def _seen(answering: ImagePredictor, source: ImageSource, features: ImageFeatures) -> Iterator[Seen]:
+    """How some of the training images are answered, and where the model sees them: the same ones however the files lie."""
     wanted = min(_MOST_BASELINE_ROWS, max(_REFERENCE_ROWS, _REFERENCE_ROWS_A_CLASS * len(answering.classes)))
-    chosen = source.rows("train", 0, max(1, rows // wanted))
-    for start in range(0, chosen.num_rows, _BATCH_ROWS):
-        yield answering.seen(source.decoded(chosen.slice(start, _BATCH_ROWS)))
+    keys = _keys(source, features, "train")
+    chosen = keys.take(pa.array(np.arange(0, len(keys), max(1, len(keys) // wanted))))
+    some = pa.concat_tables(
+        batch.filter(pc.is_in(batch[source.key], value_set=chosen)) for batch in source.batches("train", _BATCH_ROWS)
+    ).sort_by(source.key)
+    for start in range(0, some.num_rows, _BATCH_ROWS):
+        yield answering.seen(source.decoded(some.slice(start, _BATCH_ROWS)))
 
 
-def _baseline(answering: ImagePredictor, source: ImageSource, pictures: ImageTable) -> tuple[Baseline, np.ndarray]:
-    """What the validation images look like, also as files, and how they were answered; and the first of them."""
+def _keys(source: ImageSource, features: ImageFeatures, split: Split) -> Any:
+    """The keys of a split in their order."""
+    return tables.load(features.table, [source.key], source.wanted(split))[source.key].combine_chunks().sort()
+
+
+def _baseline(answering: ImagePredictor, source: ImageSource, features: ImageFeatures) -> tuple[Baseline, np.ndarray]:
+    """What the validation images look like, also as files, and how they were answered; and the first of them.
+
+    Of very many those with the least keys, all in the order of their keys: the files may lie in any.
+    """
+    pictures = features.source
     sizes = tables.load(pictures, [pictures.data.key, "width", "height"])
     keys = sizes[pictures.data.key].combine_chunks()
-    seen, sure, told, first, rows = [], [], [], None, 0
-    for batch in source.batches("validation", _BATCH_ROWS):
+    own = _keys(source, features, "validation")[:_MOST_BASELINE_ROWS]
+    order, seen, sure, told, first = [], [], [], [], None
+    for found in source.batches("validation", _BATCH_ROWS):
+        batch = found.filter(pc.is_in(found[source.key], value_set=own))
+        if not batch.num_rows:
+            continue
         pixels = source.decoded(batch)
         given, distances = answering.placed(pixels)
         places: Any = pc.index_in(batch[source.key], value_set=keys)
         shape = np.stack([sizes[name].take(places).to_numpy() for name in ("width", "height")], axis=1)
         seen.append(np.concatenate([signals(pixels), shapes(shape), distances[:, None]], axis=1))
         sure.append(given.max(axis=1))
-        told += [answering.classes[place] for place in given.argmax(axis=1)]
-        first = pixels[0] if first is None else first
-        rows += len(pixels)
-        if rows >= _MOST_BASELINE_ROWS:
-            break
+        told.append(given.argmax(axis=1))
+        order.append(pc.index_in(batch[source.key], value_set=own).to_numpy())
+        if 0 in order[-1]:
+            first = pixels[np.flatnonzero(order[-1] == 0)[0]]
     assert first is not None
-    scores = np.concatenate(sure)
-    return baseline_of(SEEN, np.concatenate(seen), scores, decisions=told, actions=answering.classes), first
+    place = np.argsort(np.concatenate(order))
+    seen, sure, told = (np.concatenate(parts)[place] for parts in (seen, sure, told))
+    decisions = [answering.classes[number] for number in told]
+    return baseline_of(SEEN, seen, sure, decisions=decisions, actions=answering.classes), first
 
 
 def _lineage(run: Run, features: ImageFeatures, trained: Trained) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a run root holds that nothing refers to, and freeing it."""

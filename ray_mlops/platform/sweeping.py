@@ -1,0 +1,60 @@
+"""Runs and the collection of garbage keep out of each other's way.
+
+A run first shows itself and then looks for the mark of a collection; a collection first leaves its mark and then looks for
+runs: whichever comes second sees the other. A mark is renewed while its collection works, and that of a killed one runs out.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from ray_mlops.errors import StorageError
+from ray_mlops.platform import files
+
+MARK = "gc.json"
+_LASTS = timedelta(minutes=10)
+_RENEWED_AFTER = timedelta(minutes=1)
+
+
+def refuse_during(root: str) -> None:
+    """Raise `StorageError` while a collection works in a run root."""
+    if told := _mark(root):
+        raise StorageError(
+            f"`ray-mlops gc` is at work in {root} ({told['host']}, process {told['pid']}): run again when it is over, or at "
+            f"{told['until']} if it was killed"
+        )
+
+
+@contextmanager
+def marked(root: str) -> Iterator[Callable[[], None]]:
+    """Be the only collection in a run root; what is yielded has to be called now and then. Raises `StorageError`."""
+    uri = files.join(root, MARK)
+    if not files.create_bytes(uri, _content()):
+        refuse_during(root)
+        files.write_bytes(uri, _content())  # that of a killed one
+    renewed = datetime.now(UTC)
+
+    def renew() -> None:
+        nonlocal renewed
+        if datetime.now(UTC) - renewed > _RENEWED_AFTER:
+            files.write_bytes(uri, _content())
+            renewed = datetime.now(UTC)
+
+    try:
+        yield renew
+    finally:
+        files.remove(uri)
+
+
+def _content() -> bytes:
+    until = datetime.now(UTC) + _LASTS
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "until": until.isoformat()}).encode()
+
+
+def _mark(root: str) -> dict[str, str]:
+    found = files.find_bytes(files.join(root, MARK))
+    told = json.loads(found) if found else {}
+    return told if told and datetime.fromisoformat(told["until"]) > datetime.now(UTC) else {}
