@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ray_mlops.contract import ImageSchema, ImageTable, Run, Schema, Snapshot, Table
 from ray_mlops.errors import DataError, StorageError
-from ray_mlops.platform import files
+from ray_mlops.platform import files, s3
 from ray_mlops.platform.content import canonical, content_hash, content_id
 
 if TYPE_CHECKING:
@@ -231,22 +231,14 @@ def _catalog(root: str) -> "Catalog":
     from pyiceberg.catalog import load_catalog
 
     if named := os.environ.get("RAY_MLOPS_CATALOG"):
-        return load_catalog(named, **_endpoint())
+        return load_catalog(named, **s3.of_iceberg())
     folder = Path.home() / ".ray_mlops" if files.is_remote(root) else Path(files.absolute(root))
     key = hashlib.blake2b(root.encode(), digest_size=8).hexdigest() if files.is_remote(root) else "catalog"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return load_catalog("sql", type="sql", uri=f"sqlite:///{folder / key}.db", warehouse=root, **_endpoint())
+        return load_catalog("sql", type="sql", uri=f"sqlite:///{folder / key}.db", warehouse=root, **s3.of_iceberg())
     except OSError as error:
         raise StorageError(f"cannot open the table catalog in {folder}: {error}") from error
-
-
-def _endpoint() -> dict[str, str]:
-    """The S3-compatible server of the standard variable, which pyiceberg does not read by itself, and its region, which
-    only Amazon's own servers tell."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return {"s3.endpoint": endpoint, "s3.region": region} if endpoint else {}
 
 
 def paths(table: Snapshot) -> list[str]:
@@ -254,7 +246,7 @@ def paths(table: Snapshot) -> list[str]:
     from pyiceberg.table import StaticTable
 
     try:
-        iceberg = StaticTable.from_metadata(table.metadata, _endpoint())
+        iceberg = StaticTable.from_metadata(table.metadata, s3.of_iceberg())
         tasks = iceberg.scan(snapshot_id=table.iceberg_snapshot).plan_files()
     except (OSError, ValueError) as error:
         message = f"cannot read snapshot {table.snapshot} of {table.name} at {table.metadata}: {error}"

@@ -14,10 +14,10 @@ import pytest
 
 from tests.faults import at_work
 from tests.faults.namespaces import ROOT, Fleet, Node, fleet, missing, network, until
+from tests.faults.rounds import ROUNDS
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 WORKERS = 2
-ROUNDS = int(os.environ.get("RAY_MLOPS_FAULT_ROUNDS", "0"))
 # What a process calls itself while it does the work.
 AT_WORK = {
     "ingest": "MapBatches(_read)",

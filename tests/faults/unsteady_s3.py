@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+SLOW_DOWN = (
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
 HOP = ("connection", "content-length", "date", "server", "transfer-encoding")
 
 
@@ -21,16 +23,28 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream).netloc
         self.refusing = threading.Event()
         self.refused = self.answered = 0
+        self._seconds, self._after = 0.0, 0
 
     @property
     def url(self) -> str:
         """Where clients find it."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def refuse(self, seconds: float) -> None:
-        """Answer 503 for so long, from now on."""
-        self.refusing.set()
-        threading.Timer(seconds, self.refusing.clear).start()
+    def refuse(self, seconds: float, *, after: int = 0) -> None:
+        """Answer 503 for so long, from now on or once so many more requests have been answered."""
+        self._seconds, self._after = seconds, self.answered + after
+        self._look()
+
+    def count(self) -> None:
+        """Note one that is answered."""
+        self.answered += 1
+        self._look()
+
+    def _look(self) -> None:
+        if self._seconds and self.answered >= self._after:
+            self.refusing.set()
+            threading.Timer(self._seconds, self.refusing.clear).start()
+            self._seconds = 0.0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -43,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.refused += 1
             self._send(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
             return
-        self.server.answered += 1
+        self.server.count()
         connection = http.client.HTTPConnection(self.server.upstream, timeout=60)
         sent = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
         connection.request(self.command, self.path, body, {**sent, "Content-Length": str(len(body))})
@@ -64,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return found
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _answer  # noqa: N815  the names http.server looks for
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _answer
 
     def _send(self, status: int, headers: dict[str, str], content: bytes, length: str | None = None) -> None:
         self.send_response(status)
