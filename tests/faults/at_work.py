@@ -1,6 +1,6 @@
-"""A driver on a head node that does one piece of work after another: `python at_work.py FOLDER`.
+"""A driver on a head node that does one piece of work after another: `python at_work.py`.
 
-Each line on its standard input, `{"work": ..., "attempt": ...}`, is answered by the file `<attempt>/<work>-told.json`: what
+Each line on its standard input, `{"work": ..., "attempt": ..., "folder": ...}`, is answered by the file `<folder>/<attempt>/<work>-told.json`: what
 came out, by content. An attempt has a run root of its own, so that nothing of another is found there. What a work reads was made by
 the first attempt, which runs them all.
 """
@@ -37,10 +37,11 @@ SLICED = FEATURES.model_copy(update={"in_process_rows": 0})
 
 
 class Attempt:
-    """One run root, and the artifacts of the first one."""
+    """One run root, and the artifacts of the first one, or of itself where it is called `first`-something."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.root = folder, folder / name
+        self._made = self.root if name.startswith("first") else folder / "first"
 
     def run(self, stage: str) -> Run:
         return Run(root=str(self.root), id="r", recipe="test", seed=3, uri=f"{self.root}/{stage}", fingerprint=stage)
@@ -49,20 +50,21 @@ class Attempt:
         files.write_text(str(self.root / f"{name}.json"), artifact.model_dump_json())
 
     def first(self, name: str, kind: Any) -> Any:
-        return kind.model_validate_json((self.folder / "first" / f"{name}.json").read_text())
+        return kind.model_validate_json((self._made / f"{name}.json").read_text())
 
 
-def prepare(folder: Path) -> None:
-    """The sources, and a registered model."""
-    first = Attempt(folder, "first")
-    given = study(first.root / "small")
-    first.note("version", register.run(RegisterConfig(name="small"), first.run("register"), **given))
-    rows = events(by_many_causes, FILES * ROWS_PER_FILE)
+def prepare(folder: Path, files: int = FILES, scored: int = SCORED) -> None:
+    """The sources, a registered model and a file that it is to score."""
+    given = study(folder / "small")
+    run = Run(root=str(folder), id="r", recipe="test", seed=3, uri=str(folder / "register"), fingerprint="register")
+    version = register.run(RegisterConfig(name="small"), run, **given)
+    (folder / "version.json").write_text(version.model_dump_json())
+    rows = events(by_many_causes, files * ROWS_PER_FILE)
     (folder / "in").mkdir()
-    for number in range(FILES):
+    for number in range(files):
         part = rows.slice(number * ROWS_PER_FILE, ROWS_PER_FILE)
         pa.csv.write_csv(part, folder / "in" / f"{number}.csv")
-    pq.write_table(transactions(SCORED, seed=1), folder / "scored.parquet")
+    pq.write_table(transactions(scored, seed=1), folder / "scored.parquet")
 
 
 def _ingest(attempt: Attempt) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _train(attempt: Attempt, workers: int) -> dict[str, Any]:
 def _score(attempt: Attempt) -> dict[str, Any]:
     out = attempt.root / "scores.parquet"
     out.parent.mkdir(exist_ok=True)
-    version = attempt.first("version", ModelVersion)
+    version = ModelVersion.model_validate_json((attempt.folder / "version.json").read_text())
     rows = score.score_file(version, str(attempt.folder / "scored.parquet"), str(out))
     return {"rows": rows, "scores": _digest(out)}
 
@@ -138,12 +140,12 @@ WORK: dict[str, Callable[[Attempt], dict[str, Any]]] = {
 NEEDED = ("ingest", "clean", "windows")  # what others read
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Answer until the input ends."""
     runtime.connect()
     for line in sys.stdin:
         wanted = json.loads(line)
-        attempt = Attempt(folder, wanted["attempt"])
+        attempt = Attempt(Path(wanted["folder"]), wanted["attempt"])
         try:
             told = WORK[wanted["work"]](attempt)
         except Exception as error:  # noqa: BLE001  whatever it is, the caller is to see it
@@ -152,4 +154,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

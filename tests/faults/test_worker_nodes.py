@@ -1,19 +1,16 @@
 """Worker nodes that are cut off or killed in the middle of the work: what comes out is what an undisturbed run makes."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults import at_work
-from tests.faults.namespaces import ROOT, Fleet, Node, fleet, missing, network, until
+from tests.faults.driver import Driver
+from tests.faults.namespaces import Fleet, Node, fleet, missing, network, until
 from tests.faults.rounds import ROUNDS
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -29,40 +26,6 @@ AT_WORK = {
     "train2": "RayTrainWorker",
     "score": "MapBatches(_score_block)",
 }
-
-
-class Driver:
-    """The driver on the head node; what it tells lies in files."""
-
-    def __init__(self, nodes: Fleet, folder: Path) -> None:
-        self.folder, self.log = folder, folder / "driver.log"
-        command = [sys.executable, str(ROOT / "tests" / "faults" / "at_work.py"), str(folder)]
-        with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                nodes.head.inside(command),
-                env={**nodes.head.environment, "RAY_ADDRESS": nodes.address},
-                stdin=subprocess.PIPE, stdout=log, stderr=log, text=True,
-            )  # fmt: skip
-
-    def begin(self, work: str, attempt: str) -> None:
-        """Have it do a work; `end` waits for that."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps({"work": work, "attempt": attempt}) + "\n")
-        self._process.stdin.flush()
-
-    def end(self, work: str, attempt: str) -> dict[str, Any]:
-        """What came out."""
-        told = self.folder / attempt / f"{work}-told.json"
-        until(lambda: told.exists() or self._process.poll() is not None, f"{work} did not end: {self.log}")
-        assert told.exists(), self.log.read_text()[-3000:]
-        found = json.loads(told.read_text())
-        assert "error" not in found, found["error"]
-        return found
-
-    def close(self) -> None:
-        """It ends with its node."""
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")
