@@ -18,6 +18,7 @@ from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files
 
 _STOP_S = 60
+_AWAY_S = 180
 _FORWARDED = (
     "MLFLOW_TRACKING_URI",
     "AWS_DEFAULT_REGION",
@@ -149,19 +150,46 @@ async def _print_log(jobs: Any, name: str) -> None:
                 print(text[max(0, shown - seen) :], end="", flush=True)
                 seen += len(text)
                 shown = max(shown, seen)
-        if jobs.get_job_status(name).is_terminal():
+        info = _info(jobs, name)
+        if info.status.is_terminal() or _lost(jobs, info):
             return
         await asyncio.sleep(0.5)
 
 
+def _info(jobs: Any, name: str) -> Any:
+    """What the cluster knows of a job; asked again for a while when it does not answer, as when its head starts anew."""
+    deadline = time.monotonic() + _AWAY_S
+    while True:
+        try:
+            return jobs.get_job_info(name)
+        except (RuntimeError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise RayMlopsError(
+                    f"nothing was heard of job {name} for {_AWAY_S} s ({str(error)[-300:]}). When the cluster is back, "
+                    "submit it again: it goes on where it was"
+                ) from error
+            time.sleep(1)
+
+
+def _lost(jobs: Any, info: Any) -> bool:
+    """Whether the node that ran a job is gone. Ray says of such a job that it is running, until its next one comes."""
+    with suppress(RuntimeError, OSError, ValueError, KeyError):
+        answer = jobs._do_request("GET", "/api/v0/nodes?limit=10000")
+        nodes = {node["node_id"]: node["state"] for node in answer.json()["data"]["result"]["result"]}
+        return bool(info.driver_node_id) and nodes.get(info.driver_node_id) != "ALIVE"
+    return False
+
+
 def _code(jobs: Any, name: str) -> int:
-    info = jobs.get_job_info(name)
+    info = _info(jobs, name)
     if info.status == "SUCCEEDED":
         return 0
     if info.status == "STOPPED":
         print(f"job {name} was stopped", flush=True)
         return 130
-    if info.driver_exit_code in (None, 0):  # it never began
+    if not info.status.is_terminal():
+        print(f"job {name} failed: the node that ran it is gone. Submit it again: it goes on where it was", flush=True)
+    elif info.driver_exit_code in (None, 0):  # it never began
         print(f"job {name} failed: {(info.message or 'no reason given')[-2000:]}", flush=True)
     return info.driver_exit_code or 1
 

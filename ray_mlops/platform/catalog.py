@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray_mlops.errors import StorageError
-from ray_mlops.platform import files
+from ray_mlops.platform import files, s3
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -20,11 +20,11 @@ def of(root: str) -> "Catalog":
     from pyiceberg.catalog import load_catalog
 
     if named := os.environ.get(NAMED):
-        return load_catalog(named, **endpoint())
+        return load_catalog(named, **s3.of_iceberg())
     file = file_of(root)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return load_catalog("sql", type="sql", uri=f"sqlite:///{file}", warehouse=root, **endpoint())
+        return load_catalog("sql", type="sql", uri=f"sqlite:///{file}", warehouse=root, **s3.of_iceberg())
     except OSError as error:
         raise StorageError(f"cannot open the table catalog in {file.parent}: {error}") from error
 
@@ -39,11 +39,3 @@ def file_of(root: str) -> Path:
     if not files.is_remote(root):
         return Path(files.absolute(root)) / "catalog.db"
     return Path.home() / ".ray_mlops" / f"{hashlib.blake2b(root.encode(), digest_size=8).hexdigest()}.db"
-
-
-def endpoint() -> dict[str, str]:
-    """The S3-compatible server of the standard variable, which pyiceberg does not read by itself, and its region, which
-    only Amazon's own servers tell."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return {"s3.endpoint": endpoint, "s3.region": region} if endpoint else {}

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pyarrow import fs
 
 from ray_mlops.errors import StorageError
+from ray_mlops.platform import s3
 
 
 def is_remote(uri: str) -> bool:
@@ -37,12 +38,12 @@ def join(uri: str, *parts: str) -> str:
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The Arrow file system of a URI and the path inside it.
 
-    Credentials and `AWS_ENDPOINT_URL` come from the standard AWS chain.
+    Credentials and `AWS_ENDPOINT_URL` come from the standard AWS chain; see `platform.s3`.
     """
     if not is_remote(uri):
         return fs.LocalFileSystem(), absolute(uri)
     try:
-        return fs.FileSystem.from_uri(uri)
+        return s3.opened(uri) if uri.startswith("s3://") else fs.FileSystem.from_uri(uri)
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot open {uri}: {error}. Give a local folder or s3://bucket/prefix.") from error
 
@@ -168,7 +169,6 @@ def _create_local(path: Path, content: bytes) -> bool:
 
 def _create_remote(uri: str, content: bytes) -> bool:
     """By boto3, as Arrow sends no conditions."""
-    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     scheme, _, place = uri.partition("://")
@@ -176,7 +176,7 @@ def _create_remote(uri: str, content: bytes) -> bool:
         raise StorageError(f"cannot create {uri} for certain that nobody else does: only a folder and s3:// can")
     bucket, _, key = place.partition("/")
     try:
-        boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        s3.client().put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
     except ClientError as error:
         # The second is what S3 answers to one of two that come at the same moment.
         if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):

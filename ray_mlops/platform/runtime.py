@@ -29,11 +29,14 @@ from ray_mlops.platform import ingress, processes
 from ray_mlops.platform.cores import cores
 
 # Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
-# stage; without the footer setting each Parquet read starts 32 actors; a Train report waits for the health check.
+# stage; without the footer setting each Parquet read starts 32 actors; a Train report waits for the health check; who waits
+# for a node whose network is gone waits for seven minutes, without the keepalive settings.
 SETTINGS = {
     "RAY_prestart_worker_first_driver": "0",
     "RAY_num_workers_soft_limit": "8",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
+    "RAY_grpc_client_keepalive_time_ms": "20000",
+    "RAY_grpc_client_keepalive_timeout_ms": "10000",
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
     "RAY_DATA_ENABLE_ARROW_BACKED_PANDAS_CONVERSION": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -70,7 +73,8 @@ def connect(*, verbose: bool = False) -> None:
     address = shared or _local_address()
     # Our own head has the settings from its start. Workers with a runtime environment are started anew, one by one,
     # and those that Ray holds ready would be of no use.
-    environment: dict[str, Any] = {"runtime_env": {"env_vars": dict(SETTINGS)}} if shared else {}
+    settings = {key: os.environ[key] for key in SETTINGS}
+    environment: dict[str, Any] = {"runtime_env": {"env_vars": settings}} if shared else {}
     try:
         ray.init(
             address=address,

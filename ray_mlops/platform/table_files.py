@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ray_mlops.errors import StorageError
-from ray_mlops.platform import catalog
+from ray_mlops.platform import catalog, s3
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
@@ -90,6 +90,6 @@ def _files(snapshot: "IcebergSnapshot", io: Any) -> Iterator[str]:
 def _of_reference(reference: Reference) -> set[str]:
     from pyiceberg.table import StaticTable
 
-    iceberg = StaticTable.from_metadata(reference.metadata, catalog.endpoint())
+    iceberg = StaticTable.from_metadata(reference.metadata, s3.of_iceberg())
     found = iceberg.snapshot_by_id(reference.snapshot)
     return set(_files(found, iceberg.io)) if found else set()

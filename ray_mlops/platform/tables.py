@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ray_mlops.contract import ImageSchema, ImageTable, Run, Schema, Snapshot, Table
 from ray_mlops.errors import DataError, StorageError
-from ray_mlops.platform import catalog, files
+from ray_mlops.platform import catalog, files, s3
 from ray_mlops.platform.content import canonical, content_hash, content_id
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def paths(table: Snapshot) -> list[str]:
     from pyiceberg.table import StaticTable
 
     try:
-        iceberg = StaticTable.from_metadata(table.metadata, catalog.endpoint())
+        iceberg = StaticTable.from_metadata(table.metadata, s3.of_iceberg())
         tasks = iceberg.scan(snapshot_id=table.iceberg_snapshot).plan_files()
     except (OSError, ValueError) as error:
         message = f"cannot read snapshot {table.snapshot} of {table.name} at {table.metadata}: {error}"

@@ -196,7 +196,8 @@ def _open_port(port: int, network: Network) -> None:
         behind = {"host": ingress.LOOPBACK, "ssl_keyfile": None, "ssl_certfile": None}
         options = options.model_copy(update=behind)
     serve.start(
-        proxy_location="HeadOnly",
+        # Elsewhere than on one machine each node answers for all: a load balancer stands in front, and the head may be lost.
+        proxy_location="HeadOnly" if own or network.loopback else "EveryNode",
         http_options=options,
         logging_config=_quiet(),
     )

@@ -12,7 +12,7 @@ from ray_mlops.algorithms import describe, with_settings
 from ray_mlops.algorithms.trial import TrialWorker, attempt
 from ray_mlops.contract import Algorithm, Data, Decision, Features, Frozen, ImageFeatures, Run, Trials
 from ray_mlops.errors import ConfigError, TrainingError
-from ray_mlops.platform import files, studies
+from ray_mlops.platform import files, room, studies
 from ray_mlops.platform.cores import cores
 from ray_mlops.platform.halving import Halving
 from ray_mlops.platform.parts import ArrayPart
@@ -156,12 +156,13 @@ def _tune(trainable: Any, run: Run, **settings: Any) -> None:
 
 
 def _slots() -> int:
-    """How many trials of one thread may run at once: one per core, which Ray's logical CPUs may exceed on one node."""
+    """How many trials of one thread may run at once: one per core, which Ray's logical CPUs may exceed on one node; also
+    on the nodes that an autoscaler may start."""
     import ray
 
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(cpus, cores()) if nodes == 1 else cpus)
+    here, later = room.capacity(ray.get_runtime_context().gcs_address)
+    cpus = int(max(sum(kind.most * kind.resources.get("CPU", 0) for kind in kinds) for kinds in (here, later)))
+    return max(1, min(cpus, cores()) if len(here) == 1 and not later else cpus)
 
 
 def _trainable(

@@ -13,31 +13,31 @@ from redis.exceptions import ConnectionError
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """The URL of a server on a free port of this machine, without persistence; FileNotFoundError where none is
-    installed."""
+def redis_server(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """The URL of a server on a free port of one of this machine's addresses, without persistence; FileNotFoundError where
+    none is installed."""
     program = shutil.which("redis-server")
     if program is None:
         raise FileNotFoundError("redis-server is not installed: apt-get install redis-server")
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port = free.getsockname()[1]
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    options = ["--port", str(port), "--bind", host, "--protected-mode", "no", "--save", "", "--dir", str(folder)]
     with (
         (folder / "redis.log").open("w") as log,
         subprocess.Popen([program, *options], stdout=log, stderr=log) as server,
     ):
         try:
-            _wait(port)
-            yield f"redis://127.0.0.1:{port}/0"
+            _wait(host, port)
+            yield f"redis://{host}:{port}/0"
         finally:
             server.terminate()
 
 
-def _wait(port: int) -> None:
+def _wait(host: str, port: int) -> None:
     for attempt in range(200):
         try:
-            with Redis(port=port) as client:
+            with Redis(host, port) as client:
                 client.ping()
             return
         except ConnectionError:

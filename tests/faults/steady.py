@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,10 +54,13 @@ class Seen:
 
 
 class Steady:
-    """The caller, as the one who starts it sees it; asks as long as the context lasts."""
+    """The caller, as the one who starts it sees it; asks as long as the context lasts. `within` is a command that runs it
+    elsewhere, as in another namespace."""
 
-    def __init__(self, url: str, rows: list[dict[str, Any]], *, rate: float, first_id: int) -> None:
-        self._command = [sys.executable, str(Path(__file__)), url, str(rate), str(first_id)]
+    def __init__(
+        self, url: str, rows: list[dict[str, Any]], *, rate: float, first_id: int, within: Sequence[str] = ()
+    ) -> None:
+        self._command = [*within, sys.executable, str(Path(__file__)), url, str(rate), str(first_id)]
         self._rows = rows
 
     def __enter__(self) -> Self:

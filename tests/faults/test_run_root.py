@@ -1,0 +1,91 @@
+"""A run root that is full, read-only or shared by two commands at once: nothing is lost, nothing is there twice."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_mlops.commands import administration
+from ray_mlops.platform import registry
+from tests import lifecycle
+from tests.faults.rounds import ROUNDS
+
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
+TO = ("--to", "register")
+STEP_MB = 1 if ROUNDS else 4
+LARGE_MB = 400
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run makes when nothing happens."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    assert lifecycle.call("run", lifecycle.TINY, "--root", str(root), *TO).returncode == 0
+    return made(root)
+
+
+def made(root: Path) -> dict[str, Any]:
+    """What the newest run made, by content."""
+    record = lifecycle.newest_run(root)
+    assert record["status"] == "done"
+    snapshots = {stage: lifecycle.artifact(record, stage)["snapshot"] for stage in ("ingest", "clean")}
+    metrics = lifecycle.artifact(record, "evaluate")["metrics"]
+    return {**snapshots, "metrics": metrics, "digest": lifecycle.artifact(record, "register")["digest"]}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A run root on a disk of its own, of one megabyte."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)], check=False, capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk of a megabyte, which takes root: {mounted.stderr.strip()}")
+    yield root
+    subprocess.run(["umount", "--lazy", str(root)], check=True)
+
+
+def remount(root: Path, *options: str) -> None:
+    subprocess.run(["mount", "-o", ",".join(["remount", *options]), str(root)], check=True)
+
+
+def test_a_disk_that_is_full_or_read_only_is_said_and_with_room_the_same_command_goes_on(
+    disk: Path, undisturbed: dict[str, Any]
+) -> None:
+    stopped, size = [], 1
+    while size < LARGE_MB:
+        done = lifecycle.call("run", lifecycle.TINY, "--root", str(disk), *TO)
+        if not done.returncode:
+            break
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        assert "free space" in done.stderr or "No space left" in done.stderr or "disk is full" in done.stderr
+        stopped.append(len(list(disk.rglob("manifest.json"))))
+        size += STEP_MB
+        remount(disk, f"size={size}m")
+    assert len(stopped) >= 1 and stopped == sorted(stopped), "a stage that had been done was lost"
+    assert made(disk) == undisturbed
+    remount(disk, "ro")
+    done = lifecycle.call("run", lifecycle.TINY, "--root", str(disk), "--from", "clean", *TO)
+    assert done.returncode == 1 and "Read-only file system" in done.stderr and "Traceback" not in done.stderr
+    remount(disk, "rw")
+    assert made(disk) == undisturbed
+
+
+def test_two_commands_at_once_on_one_root_make_one_model(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    root = tmp_path / "shared"
+    command = lifecycle.command("run", lifecycle.TINY, "--root", str(root), *TO)
+    both = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=lifecycle.environment()
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert made(root) == undisturbed
+    known = registry.open_registry(administration(str(root))).versions("tiny")
+    assert [(version.version, version.digest) for version in known] == [("1", undisturbed["digest"])]
