@@ -157,17 +157,7 @@ class Watch:
         if running.digest != report.digest:
             self._elsewhere(ongoing, running, why)
             return
-        ongoing.note("the recipe runs until a model is registered")
-        records = commands.lifecycle(
-            self._recipe,
-            self._run.root,
-            [*self._assignments, "register.promote=never"],  # that is for the rollout to say
-            span=("ingest", "register"),
-            override=self._override,
-            verbose=self._verbose,
-        )
-        made = next(record.artifact for record in records if isinstance(record.artifact, ModelVersion))
-        ongoing.note(f"version {made.version} is registered", made=made.version, made_digest=made.digest)
+        made = self._trained(ongoing)
         if self._judged_already(ongoing, made, why):
             return
         last = self._registry().version(made.name, made.version).changes[-1].action
@@ -184,6 +174,23 @@ class Watch:
                 return
             raise
         self._judged_already(ongoing, made, why)
+
+    def _trained(self, ongoing: Ongoing) -> ModelVersion:
+        """The challenger: that which the last attempt has registered, or one that is made of what the sources hold now."""
+        if ongoing.attempt.made:
+            return self._registry().version(self._config.register.name, ongoing.attempt.made).artifact()
+        ongoing.note("the recipe runs until a model is registered")
+        records = commands.lifecycle(
+            self._recipe,
+            self._run.root,
+            [*self._assignments, "register.promote=never"],  # that is for the rollout to say
+            span=("ingest", "register"),
+            override=self._override,
+            verbose=self._verbose,
+        )
+        made = next(record.artifact for record in records if isinstance(record.artifact, ModelVersion))
+        ongoing.note(f"version {made.version} is registered", made=made.version, made_digest=made.digest)
+        return made
 
     def _judged_already(self, ongoing: Ongoing, made: ModelVersion, why: str) -> bool:
         """Whether a rollout for this report has said what becomes of the challenger; then it does."""

@@ -199,6 +199,25 @@ def test_what_another_version_has_overtaken_is_given_up(watched):
     assert "version 2 answers meanwhile" in watched.attempts[-1].reason
 
 
+def test_a_challenger_that_its_rollout_took_back_is_rejected(watched):
+    report = watched.alarm()
+    watched.cut_off(report, made="2", made_digest=watched.second.digest)
+    sides = [Side(model="watched", version=one.version, digest=one.digest) for one in (watched.first, watched.second)]
+    plan = Plan(mode="canary", shares=(0.1,))
+    rollout = Rollout.begin("watched", *sides, plan, f"watch, cause report {report.id}").then(
+        "rolled_back", reason="slow"
+    )
+    Records(str(watched.root), "watched").write(rollout)
+    assert watched.watch().look()
+    assert watched.attempts[-1].status == "rejected" and "slow" in watched.attempts[-1].reason
+    version = watched.registry.version("watched", "2")
+    assert version.approval == "rejected" and report.id in version.changes[-1].reason
+    again = watched.alarm()
+    watched.cut_off(again, made="2", made_digest=watched.second.digest)
+    assert watched.watch().look()
+    assert (watched.attempts[-1].report, watched.attempts[-1].status) == (again.id, "nothing new")
+
+
 def test_a_watch_that_died_after_the_challenger_took_over_has_promoted_it(watched):
     watched.cut_off(watched.alarm(), made="2", made_digest=watched.second.digest)
     watched.serves(watched.second)
