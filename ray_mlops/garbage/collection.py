@@ -74,7 +74,7 @@ def _refuse_runs(root: str, silent: timedelta) -> None:
         if last_sign and runs.under_way(run, last_sign, silent):
             raise StorageError(
                 f"run {name} is under way, as far as is known (last sign {last_sign:%F %T} UTC): nothing is freed. If it was "
-                "killed, run it again, delete it, or say --older-than 0s."
+                "killed, run it again to its end, or say --older-than 0s when nothing else is at work."
             )
 
 

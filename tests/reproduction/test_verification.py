@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ray_mlops import commands, runs
 from ray_mlops.cli import main
@@ -47,6 +48,29 @@ def test_what_changed_since_is_named(recorded: tuple[str, str], capsys: pytest.C
     assert code == (3 if "2 stages: statistically equal" in told else 4)
     assert "features  bitwise equal" in told
     assert "first to differ: evaluate; changed since the run: config.confidence was 0.95, is 0.8" in told
+
+
+@pytest.mark.parametrize("recorded", [TINY], indirect=True)
+def test_other_sources_are_named_and_missing_ones_are_said(
+    recorded: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, identity = recorded
+    path = Path(root, "runs", identity, "config.yaml")
+    kept = yaml.safe_load(path.read_text())
+    (simulator,) = kept["config"]["ingest"]["sources"]
+    for source, told in (
+        ({**simulator, "customers": 50}, "ingest    different"),
+        ({"kind": "csv", "path": "/not/there.csv"}, "ingest    not made"),
+    ):
+        kept["config"]["ingest"]["sources"] = [source]
+        path.write_text(yaml.safe_dump(kept))
+        assert main(["verify", identity, "--root", root, "--stage", "ingest", "--stage", "features"]) == 4
+        said = capsys.readouterr().out
+        assert told in said and "first to differ: ingest; changed since the run: " in said
+        assert "config.sources" in said and "features  bitwise equal" in said
+        assert ("source simulator#" if source["kind"] == "simulator" else "no file or folder /not/there.csv") in said
+    kept["config"]["ingest"]["sources"] = [simulator]
+    path.write_text(yaml.safe_dump(kept))
 
 
 def test_what_cannot_be_verified_is_refused_in_words(
