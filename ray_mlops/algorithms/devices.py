@@ -38,6 +38,22 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
+class Sent:
+    """Numbers on their way from a device; only who asks for them waits, and not for what was queued after them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values, self._there = values.to("cpu", non_blocking=True), None
+        if values.device.type == "cuda":
+            self._there = torch.cuda.Event()
+            self._there.record(torch.cuda.current_stream(values.device))
+
+    def arrived(self) -> list[float]:
+        """The numbers."""
+        if self._there is not None:
+            self._there.synchronize()
+        return self._values.tolist()
+
+
 def brought(part: Part, device: torch.device) -> Callable[..., Batches]:
     """`part.batches` as tensors on the device. What fits into a GPU well lies there from now on, which spares each batch
     its way."""

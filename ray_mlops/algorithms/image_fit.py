@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from ray_mlops.algorithms.augmentation import mixing
 from ray_mlops.algorithms.debug_rules import Debugger
-from ray_mlops.algorithms.devices import autocast, brought
+from ray_mlops.algorithms.devices import Sent, autocast, brought
 from ray_mlops.algorithms.image_model import ImageModel
 from ray_mlops.algorithms.image_state import ImageState
 from ray_mlops.algorithms.networks import logits_of
 from ray_mlops.algorithms.optimization import one_cycle
 from ray_mlops.algorithms.silence import silent_units
-from ray_mlops.algorithms.together import most, share_buffers, total
+from ray_mlops.algorithms.together import added, most, share_buffers, total
 from ray_mlops.algorithms.worker import ACCURACY, LOSS, Watch
 from ray_mlops.contract import Data, Part, Worker
 
@@ -75,6 +75,7 @@ class ImageFit:
         self._steps = int(most(max(1, -(-rows // max(1, config.batch_size // worker.size))), worker))
         self._size = max(1, -(-rows // self._steps))
         self._losses: list[Tensor] = []
+        self._sent: Sent | None = None
         self._loss, self._asked = 0.0, -_ASK
 
     def run(self) -> ImageModel:
@@ -96,19 +97,18 @@ class ImageFit:
 
     def _epoch(self) -> None:
         """Learn from every row of this worker once, or from those that are left of an epoch begun before."""
-        state, started = self._state, time.perf_counter()
-        waited, sums = self._times.data, np.array(state.losses)
+        state, started, waited = self._state, time.perf_counter(), self._times.data
         state.prepare(self._config)
         for step, (images, labels), weight in self._batches(skip=round(state.share * self._steps)):
             looking = step % _LOOK == 0
             gradient = self._step(images, labels, step=step, weight=weight, looking=looking)
             if looking or step + 1 == self._steps:
-                sums += self._look(gradient)
-                state.losses = (float(sums[0]), float(sums[1]))
+                self._look(gradient)
                 self._perhaps_keep((step + 1) / self._steps)
         if self._losses:
-            sums += self._look(None)
-        self._loss = float(sums[0] / max(sums[1], 1))
+            self._look(None)
+        self._judge()
+        self._loss = state.losses[0] / max(state.losses[1], 1)
         self._times.compute += time.perf_counter() - started - (self._times.data - waited)
         state.epoch, state.share, state.losses = state.epoch + 1, 0.0, (0.0, 0.0)
 
@@ -185,24 +185,31 @@ class ImageFit:
         )
         return (share * own + (1 - share) * other).mean()
 
-    def _look(self, gradient: Tensor | None) -> np.ndarray:
-        """Judge the steps since the last look; their summed losses and their number, of all workers."""
+    def _look(self, gradient: Tensor | None) -> None:
+        """Send off what is known of the steps since the last look, and judge what was sent then: a GPU goes on meanwhile."""
+        self._judge()
         losses = torch.stack(self._losses).double()
         self._losses.clear()
-        evidence = torch.stack([losses.sum(), losses.new_tensor(len(losses))])
-        loss, steps = total(evidence, self._worker)
-        if gradient is not None:
-            length = float(gradient)
-            # A gradient too large for fp16 is none yet: the scaler leaves the step out and takes a smaller factor.
-            if math.isfinite(length) or not self._state.scaler.is_enabled():
-                self._debugger.step(loss / steps, gradient=length, weights=self._state.length())
-        return np.array([loss, steps])
+        steps = added(torch.stack([losses.sum(), losses.new_tensor(len(losses))]), self._worker)
+        lengths = [] if gradient is None else [gradient.double(), self._state.length().double()]
+        self._sent = Sent(torch.cat([steps, *(length.view(1) for length in lengths)]))
+
+    def _judge(self) -> None:
+        """Count the losses that were sent, of all workers, and judge the gradient where it was looked at."""
+        if self._sent is None:
+            return
+        (loss, steps, *lengths), self._sent = self._sent.arrived(), None
+        self._state.losses = (self._state.losses[0] + loss, self._state.losses[1] + steps)
+        # A gradient too large for fp16 is none yet: the scaler leaves the step out and takes a smaller factor.
+        if lengths and (math.isfinite(lengths[0]) or not self._state.scaler.is_enabled()):
+            self._debugger.step(loss / steps, gradient=lengths[0], weights=lengths[1])
 
     def _perhaps_keep(self, share: float) -> None:
         """Make a checkpoint in the middle of an epoch when one is due; all workers agree on it."""
         worker = self._worker
         overdue = time.monotonic() - self._asked > _ASK if worker.rank == 0 else False
         if share < 1 and most(float(overdue), worker) and most(float(worker.wants_checkpoint()), worker):
+            self._judge()
             self._state.share = share
             self._watch.keep(self._save, steps=self._state.epoch + share)
         if overdue:

@@ -92,9 +92,9 @@ class ImageState:
         gradients = [value.grad for value in self.network.parameters() if value.grad is not None]
         return torch.nn.utils.get_total_norm(gradients) / self.scaler.get_scale()
 
-    def length(self) -> float:
+    def length(self) -> Tensor:
         """The length of all weights."""
-        return float(torch.nn.utils.get_total_norm([value.detach() for value in self.network.parameters()]))
+        return torch.nn.utils.get_total_norm([value.detach() for value in self.network.parameters()])
 
     def advance(self, step: int) -> None:
         """Move the weights by their gradients and forget those; `step` is counted over the whole fit."""

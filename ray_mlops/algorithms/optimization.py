@@ -22,9 +22,10 @@ def optimizer_of(descent: Descent, network: "nn.Module", *, weight_decay: float)
         {"params": [value for value in parameters if value.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    fused = parameters[0].is_cuda  # one launch for all weights
     if descent == "adamw":
-        return optim.AdamW(groups, lr=0.0)
-    return optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
+        return optim.AdamW(groups, lr=0.0, fused=fused)
+    return optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True, fused=fused)
 
 
 def one_cycle(done: float, warm_up: float) -> float:

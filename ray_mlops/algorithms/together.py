@@ -8,11 +8,16 @@ from torch.nn.parallel import DistributedDataParallel
 from ray_mlops.contract import Worker
 
 
-def total(values: Tensor, worker: Worker) -> list[float]:
-    """The element-wise sum over all workers, the same on each of them."""
+def added(values: Tensor, worker: Worker) -> Tensor:
+    """The element-wise sum over all workers, the same on each of them; it takes the place of `values`."""
     if worker.size > 1:
         group.all_reduce(values)
-    return values.tolist()
+    return values
+
+
+def total(values: Tensor, worker: Worker) -> list[float]:
+    """The same as numbers, which waits for the device."""
+    return added(values, worker).tolist()
 
 
 def most(number: float, worker: Worker) -> float:

@@ -58,7 +58,7 @@ def drain(cluster: Cluster, path: Path) -> None:
     reason, deadline = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), int((time.time() + 30) * 1000)
     GcsClient(address=cluster.address).drain_node(node.node_id, reason, "taken away", deadline)
     cluster.add_node(num_cpus=1)
-    until(lambda: any("checkpoint_" in file.read_text() for file in path.parent.rglob(RECORD)))
+    until(lambda: any('"checkpoint_dir_name"' in file.read_text() for file in path.parent.rglob(RECORD)))
     cluster.remove_node(node, allow_graceful=False)
     path.with_name(path.name + ".go").touch()
 

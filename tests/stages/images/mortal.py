@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,12 @@ from ray_mlops.algorithms.image_classifier import ImageClassifier
 from ray_mlops.algorithms.image_model import ImageModel
 from ray_mlops.contract import Data, Worker
 
+RECORD = "checkpoint_manager_snapshot.json"  # Ray's list of the checkpoints of a fit
+
 
 class Mortal(ImageClassifier):
-    """Dies at the `fatal`th question, counted from 1; `diary` notes each life: resumed or fresh."""
+    """Dies at the `fatal`th question, counted from 1, when Ray has noted a checkpoint below `diary`; that also notes each
+    life: resumed or fresh."""
 
     kind: Literal["mortal"] = "mortal"  # type: ignore[assignment]
     fatal: int = 2
@@ -39,5 +43,14 @@ class _Dying:
         self._asked += 1
         if self._worker.rank == 0 and self._asked == self._fatal and not self._struck.exists():
             self._struck.touch()
+            _wait_for_checkpoint(self._struck.parent)
             os.kill(os.getpid(), signal.SIGKILL)
         return self._worker.wants_checkpoint()
+
+
+def _wait_for_checkpoint(root: Path) -> None:
+    for _ in range(600):
+        if any('"checkpoint_dir_name"' in record.read_text() for record in root.rglob(RECORD)):
+            return
+        time.sleep(0.1)
+    raise TimeoutError("Ray notes no checkpoint")
