@@ -1,5 +1,6 @@
 """Ray's autoscaler, with nodes that are processes: they come while a job of ours has work for them, and go afterwards."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def test_nodes_come_for_a_job_and_go_when_it_is_done(tmp_path: Path) -> None:
             driver.begin(work, "first")
             while not driver.ended(work, "first"):
                 most = max(most, nodes.alive() - 1)
+                time.sleep(0.3)
             driver.end(work, "first")
         assert 2 <= most <= MOST, f"{most} nodes came"
         until(lambda: nodes.alive() == 1, "the nodes do not go")
