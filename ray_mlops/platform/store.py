@@ -68,8 +68,14 @@ class Record:
 def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None] = lambda: None) -> Record:
     """Run a stage unless its manifest exists and is valid; `again` runs it in any case.
 
-    `before` is called only when the stage really runs.
+    `before` is called only when the stage really runs. Of two commands at once on one local root, one waits and finds what
+    the other has made.
     """
+    with files.alone(files.join(run.root, "artifacts", step.name, digest(_inputs(step, run)))):
+        return _once(step, run, again=again, before=before)
+
+
+def _once(step: Step, run: Run, *, again: bool, before: Callable[[], None]) -> Record:
     inputs = _inputs(step, run)
     fingerprint = digest(inputs)
     uri = files.join(run.root, "artifacts", step.name, fingerprint)
