@@ -4,6 +4,7 @@ A write is visible either whole or not at all: locally through a temporary file 
 several who create the same file one succeeds: locally because a link is exclusive, on S3 by a conditional PUT.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -205,6 +206,21 @@ def _temporary(path: Path, content: bytes) -> Iterator[str]:
         yield temporary
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Wait until no other process has this folder to itself, then have it. Object stores know no locks: there nobody waits."""
+    if is_remote(uri):
+        yield
+        return
+    with _storage("lock", uri):
+        folder = Path(absolute(uri))
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    with os.fdopen(handle, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(uri: str, content: str) -> None:

@@ -65,18 +65,24 @@ class Record:
 def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None] = lambda: None) -> Record:
     """Run a stage unless its manifest exists and is valid; `again` runs it in any case.
 
-    `before` is called only when the stage really runs.
+    `before` is called only when the stage really runs. Of two commands at once on one local root, one waits and finds what
+    the other has made.
     """
     entered = inputs(step, run)
     fingerprint = digest(entered)
-    uri = folder(run.root, step.name, fingerprint)
-    manifest = files.join(uri, MANIFEST)
+    with files.alone(uri := folder(run.root, step.name, fingerprint)):
+        placed = replace(run, uri=uri, fingerprint=fingerprint)
+        return _once(step, placed, entered, again=again, before=before)
+
+
+def _once(step: Step, run: Run, entered: dict[str, Any], *, again: bool, before: Callable[[], None]) -> Record:
+    manifest = files.join(run.uri, MANIFEST)
     if not again and (saved := _saved(manifest, step)):
         return saved
     before()
     started = time.monotonic()
     context = step.context()
-    artifact = step.stage(step.config, replace(run, uri=uri, fingerprint=fingerprint), **step.upstream, **context)
+    artifact = step.stage(step.config, run, **step.upstream, **context)
     seconds = time.monotonic() - started
     value = {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": entered}
     files.write_json(manifest, {**value, "context": _dumped(context), "conditions": conditions(step)})

@@ -160,7 +160,7 @@ class Autoscaled(NamedTuple):
     idle_s: float
 
 
-HEAD_ID = "f" * 51 + "00000"
+HEAD_ID, HEAD_KIND = "f" * 51 + "00000", "ray.head.default"  # as the fake provider calls them
 AUTOSCALER = {
     "RAY_FAKE_CLUSTER": "1",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -181,7 +181,7 @@ def _autoscaled(wanted: Autoscaled, address: str) -> dict[str, Any]:
         "use_internal_ips": True,
     }
     kinds = {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "min_workers": 0, "max_workers": 0},
+        HEAD_KIND: {"resources": {"CPU": 0}, "node_config": {}, "min_workers": 0, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": wanted.most},
     }
     return {
@@ -190,7 +190,7 @@ def _autoscaled(wanted: Autoscaled, address: str) -> dict[str, Any]:
         "idle_timeout_minutes": wanted.idle_s / 60,
         "provider": provider,
         "available_node_types": kinds,
-        "head_node_type": "head",
+        "head_node_type": HEAD_KIND,
     }
 
 

@@ -1,7 +1,7 @@
 """Bad input to the command line: a clear message, a non-zero exit, and nothing half-written."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -98,22 +98,3 @@ def test_events_out_of_order_are_counted_and_change_nothing(tmp_path: Path) -> N
         report = Path(lifecycle.artifact(record, "clean")["report"]).read_text()
     assert snapshots[0] == snapshots[1]
     assert '"out_of_order": 0' not in report and '"out_of_order"' in report
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A run root with one megabyte."""
-    root = tmp_path / "small"
-    root.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)], check=True)
-    yield root
-    subprocess.run(["umount", "--lazy", str(root)], check=True)
-
-
-def test_a_full_disk_is_said_and_leaves_no_manifest(small_disk: Path) -> None:
-    done = lifecycle.call("run", lifecycle.TINY, "--root", str(small_disk), "--to", "clean")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "No space left on device" in done.stderr and "free space" in done.stderr
-    assert "Traceback" not in done.stderr
-    for manifest in small_disk.rglob("manifest.json"):
-        assert manifest.stat().st_size > 0

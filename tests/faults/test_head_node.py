@@ -92,6 +92,7 @@ def test_a_lost_head_node_comes_back_and_nothing_was_answered_wrongly(nodes: Fle
         until(lambda: jobs.get_job_status(failed) == "FAILED", "the job does not fail")
         until(lambda: "begun" in jobs.get_job_logs(running), "the job does not begin")
     following = follow(nodes, running)
+    assert following.stdout and any("begun" in line for line in following.stdout)
     ask = f"http://127.0.0.1:{PORT}/fraud/score?reasons=0"
     within = nodes.workers[0].inside([])
     with Steady(ask, rows(), rate=RATE, first_id=10_000_000, within=within) as caller:

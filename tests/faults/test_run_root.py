@@ -14,7 +14,7 @@ from tests.faults.rounds import ROUNDS
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
 TO = ("--to", "register")
-STEP_MB = 1 if ROUNDS else 4
+STEP_MB = 1 if ROUNDS else 6
 LARGE_MB = 400
 
 

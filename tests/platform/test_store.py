@@ -1,5 +1,7 @@
 """A stage runs once per input: the fingerprint decides, the manifest proves, a dead attempt leaves nothing behind."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,8 +68,20 @@ def test_a_stage_that_died_leaves_no_manifest_and_runs_again(run: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
         once(dies, run)
     folders = files.listing(files.join(run.root, "artifacts", "analyse"))
-    assert [files.listing(files.join(run.root, "artifacts", "analyse", name)) for name in folders] == [["half.txt"]]
+    assert [files.listing(files.join(run.root, "artifacts", "analyse", name)) for name in folders] == [
+        [".lock", "half.txt"]
+    ]
     assert once(count, run).status == "done"
+
+
+def test_of_two_at_once_one_waits_and_finds_what_the_other_made(run: Run) -> None:
+    def slow(config: CountConfig, run: Run) -> Profile:
+        time.sleep(0.2)
+        return count(config, run)
+
+    with ThreadPoolExecutor(4) as pool:
+        records = list(pool.map(lambda _: once(slow, run), range(4)))
+    assert sorted(record.status for record in records) == ["done", "reused", "reused", "reused"]
 
 
 def test_a_result_that_is_no_longer_valid_is_made_again_and_force_does_the_same(run: Run) -> None:
