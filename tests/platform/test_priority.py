@@ -28,3 +28,10 @@ def test_all_threads_get_the_usual_priority_where_they_may(may: bool) -> None:
     code = CODE.format(dropped=not may and os.geteuid() == 0)
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert json.loads(found) == [0 if may else 7] * 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the policy is Linux's")
+def test_who_comes_last_works_only_while_nobody_else_would() -> None:
+    code = "import os; from ray_mlops.platform.priority import come_last; come_last(); print(os.sched_getscheduler(0), os.nice(0))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert found.split() == [str(os.SCHED_IDLE), "19"]
