@@ -202,10 +202,12 @@ class Trained(Artifact):
 class Evaluation(Artifact):
     """How good the model is on the test rows. `metrics` are flat figures for gates; `details` is the full JSON with
     intervals and slices; `calibration` and `thresholds` were chosen on validation and travel in the bundle. `slices` are the
-    columns by whose values it was cut, which monitoring goes on with."""
+    columns by whose values it was cut, which monitoring goes on with; `champion` is the version that it was held against
+    (empty: there was none; None: not recorded)."""
 
     metrics: Mapping[str, float]
     details: str
+    champion: str | None = None
     slices: tuple[str, ...] = ()
     calibration: Mapping[str, tuple[float, ...]]
     thresholds: Mapping[str, float] = {}

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from ray_mlops.contract import Frozen, ModelVersion, Run
+from ray_mlops.contract import Evaluation, Frozen, ModelVersion, Run
 from ray_mlops.contract.names import ModelName
 from ray_mlops.errors import ConfigError, GateError, RegistryError
 from ray_mlops.platform.bundle import Bundle
@@ -50,11 +50,12 @@ def check(config: RegisterConfig, metrics: Mapping[str, float]) -> None:
         )
 
 
-def enter(config: RegisterConfig, run: Run, bundle: Bundle, metrics: Mapping[str, float]) -> ModelVersion:
-    """Register a bundle; the first version of a name becomes champion, later ones as `promote` says."""
+def enter(config: RegisterConfig, run: Run, bundle: Bundle, evaluation: Evaluation) -> ModelVersion:
+    """Register a bundle; the first version of a name becomes champion, later ones as `promote` says: of several that were
+    held against the same champion at once one, as it is not known how the others compare with that."""
     registry = open_registry(run)
-    version = registry.register(config.name, bundle, metrics=metrics, run=run.id, reason=f"run {run.id}")
-    version = _promoted(config, registry, version)
+    version = registry.register(config.name, bundle, metrics=evaluation.metrics, run=run.id, reason=f"run {run.id}")
+    version = _promoted(config, registry, version, evaluation.champion)
     return ModelVersion(
         uri=version.uri,
         fingerprint=run.fingerprint,
@@ -65,11 +66,13 @@ def enter(config: RegisterConfig, run: Run, bundle: Bundle, metrics: Mapping[str
     )
 
 
-def _promoted(config: RegisterConfig, registry: Registry, version: Version) -> Version:
+def _promoted(config: RegisterConfig, registry: Registry, version: Version, held_against: str | None) -> Version:
     """The version after the automatic promotion; one that a person has judged already is left alone."""
     if config.promote == "never" or version.approval != "pending":
         return version
     champion = registry.champion(config.name)
+    if champion is not None and held_against not in (None, champion.version):
+        return version  # it is not known how it compares with this one
     reason = "there was no champion"
     if champion is not None:
         gain = version.metrics[config.gain]

@@ -99,6 +99,7 @@ def run(
     return Evaluation(
         uri=run.uri,
         fingerprint=run.fingerprint,
+        champion=champion.version if champion else "",
         metrics=found.metrics,
         details=details,
         slices=tuple(extra),

@@ -65,7 +65,7 @@ def run(
         run.progress(1, 2, "bundle")
         bundle = Bundle.write(folder, files.join(run.root, "bundles"))
     files.write_json(origin(bundle.uri), {"history": features.history.model_dump(mode="json")})
-    version = enter(config, run, bundle, evaluation.metrics)
+    version = enter(config, run, bundle, evaluation)
     run.progress(2, 2, "bundle")
     return version
 

@@ -140,6 +140,14 @@ def test_who_becomes_champion(root: Path, tmp_path: Path, promote: Any, gain: fl
     assert made.version == "2" and made.aliases == (("champion",) if champion == "2" else ("challenger",))
 
 
+def test_what_was_held_against_another_champion_waits(root: Path, tmp_path: Path, version: ModelVersion) -> None:
+    made = study(tmp_path, XGBoost(rounds=8), gain_over_champion=0.2)
+    made["evaluation"] = made["evaluation"].model_copy(update={"champion": "7"})
+    assert register.run(FIRST, a_run(root), **made).aliases == ("challenger",)
+    found = open_registry(a_run(root)).champion(version.name)
+    assert found is not None and found.version == version.version
+
+
 def test_a_rejected_version_does_not_come_back_by_itself(root: Path, tmp_path: Path) -> None:
     config = RegisterConfig(name="unwanted")
     register.run(config, a_run(root), **study(tmp_path))

@@ -72,6 +72,7 @@ def run(
     return Evaluation(
         uri=run.uri,
         fingerprint=run.fingerprint,
+        champion=champion.version if champion else "",
         metrics=found,
         details=files.join(run.uri, "details.json"),
         calibration={"temperature": (chosen,)},
