@@ -1,6 +1,6 @@
 """What a row costs on one node and on several: `python tests/benchmarks/scaling.py --rows 5000000 --nodes 1 2 4`.
 
-Ingest (CSV to a table), windows (table to features) and batch scoring (Parquet to Parquet) on clusters of so many worker
+Ingest (CSV to a table), clean, windows (table to features) and batch scoring (Parquet to Parquet) on clusters of so many worker
 nodes of one CPU, each in a network namespace of its own, with a head node that has none. As the nodes share the cores of
 one machine, elapsed time says little; the processor time of all processes of all nodes, Ray's own and the driver's too,
 over the rows says what scaling costs: efficiency is what a row costs on the first number of nodes over what it costs on
@@ -24,7 +24,6 @@ from tests.faults.driver import Driver
 from tests.faults.namespaces import Fleet, fleet, missing, network
 
 STAGES = ("ingest", "clean", "windows", "score")
-SHOWN = ("ingest", "windows", "score")
 WARM = 8  # files of the run that is not counted, in which every node starts its workers
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -78,8 +77,8 @@ def main() -> None:
     differing = [stage for other in others for stage in STAGES if other[stage]["made"] != first[stage]["made"]]
     print(f"{rows:,} rows, nodes of one CPU on {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f} at the end")
     print(f"{'stage':<10}{'nodes':>6}{'elapsed s':>11}{'CPU s':>9}{'CPU us/row':>12}{'efficiency':>12}")
-    figures: dict[str, dict[str, float]] = {stage: {} for stage in SHOWN}
-    for stage in SHOWN:
+    figures: dict[str, dict[str, float]] = {stage: {} for stage in STAGES}
+    for stage in STAGES:
         for workers, measured in found.items():
             each, share = measured[stage], first[stage]["cpu_s"] / measured[stage]["cpu_s"]
             figures[stage][str(workers)] = round(1e6 * each["cpu_s"] / rows, 2)
