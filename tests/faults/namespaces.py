@@ -184,7 +184,12 @@ def _autoscaled(wanted: Autoscaled, address: str) -> dict[str, Any]:
         HEAD_KIND: {"resources": {"CPU": 0}, "node_config": {}, "min_workers": 0, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": wanted.most},
     }
+    commands = ("setup", "initialization", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
     return {
+        **{f"{name}_commands": [] for name in commands},
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        **{name: [] for name in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
+        "upscaling_speed": 1.0,
         "cluster_name": "fake",
         "max_workers": wanted.most,
         "idle_timeout_minutes": wanted.idle_s / 60,

@@ -1,5 +1,6 @@
 """A run root that is full, read-only or shared by two commands at once: nothing is lost, nothing is there twice."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +20,19 @@ LARGE_MB = 400
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run makes when nothing happens."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    assert lifecycle.call("run", lifecycle.TINY, "--root", str(root), *TO).returncode == 0
-    return made(root)
+def by_two(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root on which two commands ran the same recipe at once, both to their end."""
+    root = tmp_path_factory.mktemp("shared")
+    command = lifecycle.command("run", lifecycle.TINY, "--root", str(root), *TO)
+    both = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=lifecycle.environment()
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    return root
 
 
 def made(root: Path) -> dict[str, Any]:
@@ -54,8 +63,9 @@ def remount(root: Path, *options: str) -> None:
 
 
 def test_a_disk_that_is_full_or_read_only_is_said_and_with_room_the_same_command_goes_on(
-    disk: Path, undisturbed: dict[str, Any]
+    disk: Path, by_two: Path
 ) -> None:
+    undisturbed = made(by_two)
     stopped, size = [], 1
     while size < LARGE_MB:
         done = lifecycle.call("run", lifecycle.TINY, "--root", str(disk), *TO)
@@ -75,17 +85,10 @@ def test_a_disk_that_is_full_or_read_only_is_said_and_with_room_the_same_command
     assert made(disk) == undisturbed
 
 
-def test_two_commands_at_once_on_one_root_make_one_model(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    root = tmp_path / "shared"
-    command = lifecycle.command("run", lifecycle.TINY, "--root", str(root), *TO)
-    both = [
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=lifecycle.environment()
-        )
-        for _ in range(2)
-    ]
-    told = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    assert made(root) == undisturbed
-    known = registry.open_registry(administration(str(root))).versions("tiny")
-    assert [(version.version, version.digest) for version in known] == [("1", undisturbed["digest"])]
+def test_two_commands_at_once_on_one_root_make_one_model(by_two: Path) -> None:
+    records = [json.loads(path.read_text()) for path in sorted(by_two.glob("runs/*/run.json"))]
+    assert [record["status"] for record in records] == ["done", "done"]
+    stages = [{entry["stage"]: entry["artifact"] for entry in record["stages"]} for record in records]
+    assert stages[0] == stages[1]
+    known = registry.open_registry(administration(str(by_two))).versions("tiny")
+    assert [(version.version, version.digest) for version in known] == [("1", stages[0]["register"]["digest"])]

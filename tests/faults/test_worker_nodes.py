@@ -86,7 +86,7 @@ def cut(nodes: Fleet, node: Node, process: int) -> None:
 
 
 FAULTS = {"killed": kill, "cut off": cut}
-IN_SUITE = [("ingest", "killed"), ("windows", "cut off"), ("train2", "killed"), ("score", "cut off")]
+IN_SUITE = [("windows", "cut off"), ("train2", "killed"), ("score", "cut off")]
 CASES = [(work, fault) for _ in range(ROUNDS) for work in at_work.WORK for fault in FAULTS] if ROUNDS else IN_SUITE
 
 
