@@ -2,17 +2,18 @@
 
 Ours is one pass over Parquet with statistics that merge, in this process (`kernel`) or as the stage runs it through Ray
 (`stage`). `pandas` does by hand what a profiler does with it: types, missing values, describe, the most frequent values,
-histograms, correlations, repeated rows, rate of positives by day. `ydata` is ydata-profiling, where it is installed. Each runs
-in a process of its own on the same file. Prints a table and, last, one JSON line.
+histograms, correlations, repeated rows, rate of positives by day. `ydata` is ydata-profiling, for which `--environment DIR`
+makes an environment of its own, as it wants other libraries than ours. Each runs in a process of its own on the same file.
+Prints a table and, last, one JSON line.
 """
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ray_mlops.contract import Column, Run, Schema, Table
 
 ROWS_PER_GROUP = 250_000
 START_S = 1_704_067_200
+YDATA = ("ydata-profiling==4.18.4", "pyarrow==26.0.1", "setuptools==65.5.0")
 DATA = Schema(
     columns=(
         Column(name="id", type="int64"),
@@ -123,15 +125,7 @@ def pandas(path: Path) -> Callable[[], int]:
     return work
 
 
-def ydata(path: Path) -> Callable[[], int]:
-    """ydata-profiling in its minimal mode."""
-    import pandas as pd
-    from ydata_profiling import ProfileReport
-
-    return lambda: len(ProfileReport(pd.read_parquet(path), minimal=True, progress_bar=False).to_json())
-
-
-ENGINES = {"kernel": kernel, "stage": stage, "pandas": pandas, "ydata": ydata}
+ENGINES = {"kernel": kernel, "stage": stage, "pandas": pandas}
 
 
 def measure(name: str, folder: Path) -> dict[str, float]:
@@ -150,11 +144,21 @@ def measure(name: str, folder: Path) -> dict[str, float]:
     return {key: round(value, 2) for key, value in found.items()}
 
 
+def environment(folder: Path) -> Path:
+    """The Python of an environment with ydata-profiling, made where it is not there."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *YDATA], check=True)
+    return python
+
+
 def main() -> None:
     """Each engine in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--engines", default="kernel,stage,pandas,ydata")
+    parser.add_argument("--engines", default="kernel,stage,pandas")
+    parser.add_argument("--environment", type=Path, help="folder of the environment of ydata-profiling, kept")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
@@ -164,11 +168,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="profile-") as folder:
         write(Path(folder, "events.parquet"), asked.rows)
         write(Path(folder, "small.parquet"), 1_000)
-        for name in asked.engines.split(","):
-            if name == "ydata" and importlib.util.find_spec("ydata_profiling") is None:
-                print("ydata      not installed")
-                continue
-            command = [sys.executable, __file__, "--worker", name, folder]
+        commands = {
+            name: [sys.executable, __file__, "--worker", name, folder] for name in asked.engines.split(",") if name
+        }
+        if asked.environment:
+            script = Path(__file__).with_name("profile_ydata.py")
+            commands["ydata"] = [str(environment(asked.environment)), str(script), folder]
+        for name, command in commands.items():
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stderr}")
