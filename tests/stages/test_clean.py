@@ -176,4 +176,6 @@ def test_the_future_begins_where_the_config_says(good: pa.Table, run: Run) -> No
 
 def test_a_second_run_over_debris_gives_the_same(dirty: pa.Table, run: Run) -> None:
     raw = put(dirty, run)
-    assert clean.run(CleanConfig(), run, table=raw) == clean.run(CleanConfig(), run, table=raw)
+    config = CleanConfig(latest=datetime(2030, 1, 1))
+    assert clean.run(config, run, table=raw) == clean.run(config, run, table=raw)
+    assert clean.run(CleanConfig(), run, table=raw).latest is not None  # the moment that was tomorrow
