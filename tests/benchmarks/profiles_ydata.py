@@ -1,4 +1,4 @@
-"""One side of `profile.py` in an environment of its own: `python tests/benchmarks/profile_ydata.py FOLDER`.
+"""One side of `profiles.py` in an environment of its own: `python tests/benchmarks/profiles_ydata.py FOLDER`.
 
 ydata-profiling in its minimal mode on the file of the benchmark, after a small one. Prints one JSON line: seconds, processor
 seconds, GB at most.

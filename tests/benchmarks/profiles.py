@@ -1,4 +1,4 @@
-"""The profile of `analyse` beside pandas: `python tests/benchmarks/profile.py --rows 1000000`.
+"""The profile of `analyse` beside pandas: `python tests/benchmarks/profiles.py --rows 1000000`.
 
 Ours is one pass over Parquet with statistics that merge, in this process (`kernel`) or as the stage runs it through Ray
 (`stage`). `pandas` does by hand what a profiler does with it: types, missing values, describe, the most frequent values,
@@ -172,7 +172,7 @@ def main() -> None:
             name: [sys.executable, __file__, "--worker", name, folder] for name in asked.engines.split(",") if name
         }
         if asked.environment:
-            script = Path(__file__).with_name("profile_ydata.py")
+            script = Path(__file__).with_name("profiles_ydata.py")
             commands["ydata"] = [str(environment(asked.environment)), str(script), folder]
         for name, command in commands.items():
             done = subprocess.run(command, capture_output=True, text=True, check=False)
