@@ -1,4 +1,4 @@
-"""Commands around clusters: `ray-mlops export`, `lineage`, `submit` and `doctor`."""
+"""Commands around clusters: `ray-mlops export`, `lineage`, `submit`, `plan` and `doctor`."""
 
 from typing import Annotated
 
@@ -64,6 +64,21 @@ def submit(
     words = ["watch"] if watch else ["run", "--from", first, "--to", last]
     words += ["--override", override] if override else []
     return submitting.submit(recipe, address, words, assignments, include=include, root=root, install=install)
+
+
+@app.command()
+def plan(
+    recipe: RECIPE = "fraud",
+    share: Annotated[float, typer.Option(help="of the rows; twice as many are run as well")] = 0.01,
+    price: Annotated[float, typer.Option(help="of a core and hour, in any currency")] = 0.0,
+    root: ROOT = "mlops",
+    assignments: SET = [],  # noqa: B006
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="show Ray's logs")] = False,
+) -> None:
+    """Estimate time and cost of a recipe on this cluster from runs on small shares of its rows."""
+    from ray_mlops.planning import trial
+
+    trial.plan(recipe, root, assignments, share=share, price=price, verbose=verbose)
 
 
 @app.command()

@@ -46,14 +46,27 @@ def check(wanted: Mapping[str, Any]) -> Iterator[Finding]:
     from ray_mlops.platform import runtime
 
     runtime.connect()
-    import ray
-
     try:
-        address = ray.get_runtime_context().gcs_address
-        yield from (demanded(one, *room.capacity(address)) for one in wanted.get("demands", ()))
+        yield from resources(wanted.get("demands", ()))
         yield from _nodes(wanted["root"])
     finally:
         runtime.disconnect()
+
+
+def resources(demands: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Whether there is or may be room for them on the cluster that this process is connected to."""
+    yield from (demanded(one, *room.capacity(_address())) for one in demands)
+
+
+def cores() -> float:
+    """The processors of the nodes that are there."""
+    return sum(kind.resources.get("CPU", 0.0) for kind in room.capacity(_address())[0])
+
+
+def _address() -> str:
+    import ray
+
+    return ray.get_runtime_context().gcs_address
 
 
 def finding(check: str, ok: bool, found: str, todo: str) -> Finding:

@@ -106,8 +106,8 @@ def verify(
     recorded = {entry["stage"]: entry for entry in told["stages"]}
     wanted = _wanted(recorded, stages, identity)
     config, _ = recipes.load(files.join(root, "runs", identity, "config.yaml"))
-    with _scratch(root, identity, keep=keep) as (scratch, tracking):
-        run = Run(scratch, identity, told["recipe"], config.seed, tracking_uri=tracking, override=told["override"])
+    with scratch(root, identity, keep=keep) as (place, tracking):
+        run = Run(place, identity, told["recipe"], config.seed, tracking_uri=tracking, override=told["override"])
         verification = _Verification(config, root, run, recorded, _sources(config))
         findings = []
         for step in _steps(verification, wanted):
@@ -173,21 +173,21 @@ def _sources(config: AnyConfig) -> Mapping[str, str] | str:
 
 
 @contextmanager
-def _scratch(root: str, identity: str, *, keep: bool) -> Iterator[tuple[str, str]]:
+def scratch(root: str, identity: str, *, keep: bool = False) -> Iterator[tuple[str, str]]:
     """A run root of its own below the run's, which every node can reach, and an MLflow of its own on this machine.
 
     A catalog that several roots share is left out: the tables of the scratch would be snapshots of the run's own.
     """
-    scratch = files.join(root, FOLDER, f"{identity}-{secrets.token_hex(2)}")
+    place = files.join(root, FOLDER, f"{identity}-{secrets.token_hex(2)}")
     local = tempfile.mkdtemp(prefix="ray-mlops-verify-")
     shared = os.environ.pop("RAY_MLOPS_CATALOG", None)
     try:
-        yield scratch, f"sqlite:///{local}/mlflow.db"
+        yield place, f"sqlite:///{local}/mlflow.db"
     finally:
         if shared is not None:
             os.environ["RAY_MLOPS_CATALOG"] = shared
         shutil.rmtree(local, ignore_errors=True)
         if not keep:
-            files.remove(scratch)
+            files.remove(place)
             with suppress(OSError):
-                Path(catalog.file_of(scratch)).unlink(missing_ok=True)
+                Path(catalog.file_of(place)).unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from ray_mlops.platform import files, tables
 from ray_mlops.platform.casting import ERROR, REASON, cast, unreadable_rows
 from ray_mlops.platform.formats import Csv, JsonLines, Parquet, Sql
 from ray_mlops.platform.lines import Lines
+from ray_mlops.platform.sampling import thinned
 from ray_mlops.platform.sources import INGEST_REPORT, Piece, Source
 from ray_mlops.platform.user_code import by_value
 
@@ -33,13 +34,15 @@ class IngestConfig(Frozen):
     """What to read and into which table.
 
     Several sources, of any kinds, are mapped onto the one schema. `replace` makes a snapshot of what is read now;
-    `append` one that also holds the rows of the table's newest snapshot. Older snapshots stay readable.
+    `append` one that also holds the rows of the table's newest snapshot. Older snapshots stay readable. `sample` keeps a
+    share of the rows, chosen by their keys; all are read, and `ingest.json` tells of all.
     """
 
     data: Schema
     sources: tuple[AnySource, ...] = Field(min_length=1)
     name: TableName = Field(default="fraud.transactions", pattern=r"^[^.]+(\.[^.]+)+$")
     mode: Literal["replace", "append"] = "replace"
+    sample: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _names_are_clear(self) -> "IngestConfig":
@@ -88,7 +91,9 @@ def run(config: IngestConfig, run: Run) -> Table:
     folder = files.join(run.uri, "read")
     numbers = ray.data.range(len(tasks), override_num_blocks=len(tasks))
     rows = numbers.map_batches(
-        partial(_read, tasks=tasks, schema=config.data, folder=folder), batch_size=None, batch_format="pyarrow"
+        partial(_read, tasks=tasks, schema=config.data, folder=folder, sample=config.sample),
+        batch_size=None,
+        batch_format="pyarrow",
     )
     append = config.mode == "append"
     with by_value(*(source.transform for source in config.sources if source.transform)):
@@ -112,14 +117,16 @@ def _packed(shares: Sequence[_Share]) -> list[list[_Share]]:
     return tasks
 
 
-def _read(batch: pa.Table, *, tasks: list[list[_Share]], schema: Schema, folder: str) -> Iterator[pa.Table]:
+def _read(
+    batch: pa.Table, *, tasks: list[list[_Share]], schema: Schema, folder: str, sample: float
+) -> Iterator[pa.Table]:
     for number in batch.column("id").to_pylist():
         tallies = []
         for source, piece in tasks[number]:
             tally = _Tally(piece.label)
             for lines in piece.read():
                 table, tally = _typed(lines, source, schema, tally=tally)
-                yield table
+                yield thinned(table, schema.key, sample)
             tallies.append(tally._asdict())
         # A task that is run again writes the same file again.
         files.write_json(_path(folder, number), tallies)

@@ -16,6 +16,7 @@ from ray_mlops.contract import Frozen, ImageSchema, ImageTable, Run
 from ray_mlops.contract.names import TableName
 from ray_mlops.errors import DataError
 from ray_mlops.platform import files, tables
+from ray_mlops.platform.sampling import thinned
 from ray_mlops.vision.pieces import AnyImageSource, packed, unpacked
 from ray_mlops.vision.sources import PIECE_BYTES, Piece, Sample, rows
 
@@ -30,13 +31,15 @@ class IngestConfig(Frozen):
     """What to read and into which table.
 
     Several sources, of any kinds, go into the one table. `replace` makes a snapshot of what is read now; `append` one
-    that also holds the rows of the table's newest snapshot. Older snapshots stay readable.
+    that also holds the rows of the table's newest snapshot. Older snapshots stay readable. `sample` keeps a share of the
+    images, chosen by their keys; all are read, and `ingest.json` tells of all.
     """
 
     data: ImageSchema = ImageSchema()
     sources: tuple[AnyImageSource, ...] = Field(min_length=1)
     name: TableName = Field(default="vision.images", pattern=r"^[^.]+(\.[^.]+)+$")
     mode: Literal["replace", "append"] = "replace"
+    sample: float = Field(default=1.0, gt=0, le=1)
 
 
 def identity(config: IngestConfig) -> Mapping[str, str]:
@@ -50,7 +53,7 @@ def run(config: IngestConfig, run: Run) -> ImageTable:
     if not pieces:
         raise DataError(f"{', '.join(identity(config))}: there are no images to read into {config.name}.")
     tasks, folder = _packed(pieces), files.join(run.uri, "read")
-    read = partial(_read, schema=config.data, folder=folder)
+    read = partial(_read, schema=config.data, folder=folder, sample=config.sample)
     found = (
         (table for task in tasks for table in read(task))
         if sum(piece.size for piece in pieces) <= _HERE_BYTES
@@ -81,7 +84,7 @@ def _on_cluster(tasks: Sequence[pa.Table]) -> Any:
     return ray.data.from_arrow(list(tasks))
 
 
-def _read(batch: pa.Table, *, schema: ImageSchema, folder: str) -> Iterator[pa.Table]:
+def _read(batch: pa.Table, *, schema: ImageSchema, folder: str, sample: float) -> Iterator[pa.Table]:
     names = (schema.key, schema.image, schema.label, schema.group)
     for task in batch.to_pylist():
         tallies = []
@@ -90,7 +93,7 @@ def _read(batch: pa.Table, *, schema: ImageSchema, folder: str) -> Iterator[pa.T
             for samples in _blocks(piece.read()):
                 table = rows(samples, names)
                 tally.add(samples, table)
-                yield table
+                yield thinned(table, schema.key, sample)
             tallies.append(tally.told())
         # A task that is run again writes the same file again.
         files.write_json(files.join(folder, f"{task['task']:06d}.json"), tallies)

@@ -1,0 +1,1 @@
+"""What a recipe would take, told from runs of it on small samples: `ray-mlops plan`."""
