@@ -88,6 +88,9 @@ class Network:
         """Nothing of it is left."""
         for name in subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout.split():
             if name.startswith(f"{self.mark}-"):
+                subprocess.run(
+                    ["ip", "link", "del", name], check=False, capture_output=True
+                )  # gone with its node, or soon
                 _ip(f"netns del {name}")
         _ip(f"link del {self.mark}")
 
