@@ -5,7 +5,6 @@ cut off (its link goes down while it runs on) and can be lost (all its processes
 can come back at its old address. Needs root, `ip` (iproute2), `unshare` and `nsenter` (util-linux); `missing` says what there is not.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from ray_mlops.platform import runtime
 
@@ -156,60 +154,11 @@ class Node:
         return int(children.read_text().split()[0])
 
 
-class Autoscaled(NamedTuple):
-    """Nodes of one CPU that Ray's autoscaler starts and ends by itself, as processes on the head node."""
-
-    most: int
-    idle_s: float
-
-
-HEAD_ID, HEAD_KIND = "f" * 51 + "00000", "ray.head.default"  # as the fake provider calls them
-AUTOSCALER = {
-    "RAY_FAKE_CLUSTER": "1",
-    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-    "RAY_enable_autoscaler_v2": "1",
-    "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
-    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
-}
-
-
-def _autoscaled(wanted: Autoscaled, address: str) -> dict[str, Any]:
-    """The config of a cluster of Ray's fake nodes; JSON is YAML."""
-    provider = {
-        "type": "external",
-        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
-        "head_node_id": HEAD_ID,
-        "launch_multiple": True,
-        "gcs_address": address,
-        "use_internal_ips": True,
-    }
-    kinds = {
-        HEAD_KIND: {"resources": {"CPU": 0}, "node_config": {}, "min_workers": 0, "max_workers": 0},
-        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": wanted.most},
-    }
-    commands = ("setup", "initialization", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
-    return {
-        **{f"{name}_commands": [] for name in commands},
-        **{name: {} for name in ("auth", "docker", "file_mounts")},
-        **{name: [] for name in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
-        "upscaling_speed": 1.0,
-        "cluster_name": "fake",
-        "max_workers": wanted.most,
-        "idle_timeout_minutes": wanted.idle_s / 60,
-        "provider": provider,
-        "available_node_types": kinds,
-        "head_node_type": HEAD_KIND,
-    }
-
-
 class Fleet:
     """A head node without CPUs, and workers that come and go."""
 
-    def __init__(
-        self, network: Network, folder: Path, *, cpus: int, settings: Mapping[str, str], autoscaled: Autoscaled | None
-    ) -> None:
+    def __init__(self, network: Network, folder: Path, *, cpus: int, settings: Mapping[str, str]) -> None:
         self.network, self.folder, self.settings, self.cpus = network, folder, settings, cpus
-        self._autoscaled = autoscaled
         self._seat = network.join()
         self.workers: list[Node] = []
         self.head = self.start_head()
@@ -227,13 +176,7 @@ class Fleet:
     def start_head(self) -> Node:
         """Start the head node, or start it again at its old address."""
         words = ["--head", f"--port={PORT}", "--num-cpus=0", "--dashboard-host=0.0.0.0"]
-        settings = dict(self.settings)
-        if self._autoscaled:
-            config = self.folder / "autoscaled.json"
-            config.write_text(json.dumps(_autoscaled(self._autoscaled, self.address)))
-            words.append(f"--autoscaling-config={config}")
-            settings |= AUTOSCALER
-        self.head = Node(self._seat, self.folder, [*words, f"--dashboard-port={DASHBOARD}"], settings)
+        self.head = Node(self._seat, self.folder, [*words, f"--dashboard-port={DASHBOARD}"], self.settings)
         return self.head
 
     def add(self) -> Node:
@@ -285,11 +228,10 @@ def fleet(
     *,
     cpus: int = 2,
     settings: Mapping[str, str] | None = None,
-    autoscaled: Autoscaled | None = None,
 ) -> Iterator[Fleet]:
-    """A cluster with so many workers, and perhaps others that Ray starts and ends; nothing of it is left afterwards."""
+    """A cluster with so many workers; nothing of it is left afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="rn-"))  # short: the paths of Ray's sockets lie below it
-    made = Fleet(joined, folder, cpus=cpus, settings=settings or {}, autoscaled=autoscaled)
+    made = Fleet(joined, folder, cpus=cpus, settings=settings or {})
     try:
         until(made.alive, f"the head does not answer: {made.head.log}")
         for _ in range(workers):

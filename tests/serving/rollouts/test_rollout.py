@@ -239,8 +239,8 @@ def test_commands_stop_heal_take_back_and_promote(
     wait_for(lambda: (found := records.all()[0]).id != left.id and found.events[-1].what == "step", 120)
     assert records.read(left.id).status == "interrupted"
     stopped.send_signal(signal.SIGINT)
-    stopped.communicate(timeout=60)
-    assert stopped.returncode == 130
+    said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, said
     assert records.all()[0].status == "interrupted" and records.running() is None
 
     # `rollback` ends one from another terminal.
