@@ -108,7 +108,8 @@ def test_a_key_opens_it(browser: Browser, tmp_path: Path) -> None:
     with live(application(Console(str(tmp_path), Sessions(str(tmp_path)), Tasks()))) as address:
         visit = Visit(browser, width=390)
         visit.page.goto(f"{address}/drift")
-        visit.page.keyboard.type(text)  # the field has the focus
+        visit.page.locator("input:focus").wait_for()  # the field has it without a click
+        visit.page.keyboard.type(text)
         visit.page.keyboard.press("Enter")
         visit.page.get_by_role("button", name="Sign out ops").click()
         visit.page.get_by_role("button", name="Sign in").wait_for()
