@@ -22,6 +22,7 @@ from ray_mlops.contract import Run
 from ray_mlops.fraud.simulate import Drift, Simulator, simulate
 from ray_mlops.monitoring.attempts import Attempts
 from ray_mlops.monitoring.cause_files import CauseFiles
+from ray_mlops.monitoring.history import History
 from ray_mlops.platform.registry import Version, open_registry
 from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving.rollouts.records import Records
@@ -204,11 +205,14 @@ def test_drift_is_seen_explained_and_mended_without_a_hand(deployed: Deployed, t
 
 def test_a_version_that_broke_something_is_taken_back(deployed: Deployed) -> None:
     looking = Watch(RECIPE, str(deployed.root), [*deployed.options[3::2], "watch.act=[]"])
-    assert looking.look()  # what was asked of it is judged
+    history, before = History(deployed.endpoint["monitoring"], deployed.champion().digest), -1
+    while before != (before := len(history.judged())):  # until all that was asked of it is judged
+        assert looking.look()
+        time.sleep(3)
     report = in_alarm(deployed.endpoint["monitoring"], deployed.champion(), "roll back")
     acted = lifecycle.call("watch", RECIPE, *deployed.options, "--once", "--act", "rollback")
     assert acted.returncode == 0, acted.stdout + acted.stderr
     last = Attempts(deployed.endpoint["monitoring"]).all()[-1]
-    assert (last.report, last.status) == (report.id, "rolled back")
+    assert (last.report, last.status) == (report.id, "rolled back"), acted.stdout + acted.stderr
     assert httpx.get(f"{deployed.endpoint['url']}/health").json()["digest"] == deployed.endpoint["digest"]
     assert deployed.champion().version == "1" and report.id in deployed.champion().changes[-1].reason

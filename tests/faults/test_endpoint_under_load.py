@@ -206,7 +206,7 @@ def test_the_proxy_is_killed_and_comes_back(
     process, before = killed(), haproxy()
     with deployed.during(fault, caller):
         os.kill(process, signal.SIGKILL)
-        wait(lambda: haproxy() != before and answers(deployed.url))
+        wait(lambda: haproxy() != before and answers(deployed.url), 300)
     with deployed.during(f"{fault}: afterwards", caller):
         deploy.run(deployed.config, deployed.run, version=deployed.versions[0])
     assert deployed.failed() == []
