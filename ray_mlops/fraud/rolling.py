@@ -86,11 +86,11 @@ def roll_entity(
     def work(number: int) -> None:
         where, first, count = deal.part(number)
         rows, starts = order.group_rows(dealt_codes[where], first, count)
-        part = Part.of(dealt.mapped(lambda column: column[where]), rows, starts)
-        places = part.rows if dealt_wanted is None else order.places(dealt_wanted[where], part.rows)
+        wanted = None if dealt_wanted is None else dealt_wanted[where]
+        part = Part.of(dealt.mapped(lambda column: column[where]), rows, starts, wanted)
         features = (column for window in windows for column in part.features(window))
         for target, column in zip(outputs, features, strict=True):
-            order.put(target[out.part(number)[0]], places, column)
+            order.put(target[out.part(number)[0]], part.places, column)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, out.parts()))

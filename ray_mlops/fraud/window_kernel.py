@@ -1,8 +1,9 @@
 """Compiled steps of the batch windows. Flat arrays in, flat arrays out; no Python objects, the GIL released.
 
 Rows are grouped by entity and ordered by (time, key) inside a group; `starts[g]:starts[g + 1]` are the rows of group g.
-A *line* is what a window can hold: events in the order of arrival, with the row `pos` that each comes from and, for
-each row, `base`, where the line of its group begins. The window of row i is `lo[i]:hi[i]` on the line.
+A *line* is what a window can hold: events in the order of arrival, with the row `pos` that each comes from. Windows are
+computed for some rows only, `at` in order and `at_starts` by group; `times` are theirs, `base` is where the line of the
+group of each begins, and its window is `lo[i]:hi[i]` on the line.
 
 Sums are kept as pairs of doubles (value and rounding error, some 106 bits) from the first event of the entity on, so
 the difference of two of them is the exact sum of the window rounded once, however much came before. (A standard
@@ -18,7 +19,7 @@ from ray_mlops.platform.compiled import compiled
 
 @compiled
 def kept(keep, starts):
-    """The line of the rows to keep: (pos, line_starts)."""
+    """The rows to keep: (pos, their starts)."""
     pos = np.empty(len(keep), np.int64)
     line_starts = np.zeros_like(starts)
     count = 0
@@ -31,22 +32,22 @@ def kept(keep, starts):
 
 
 @compiled
-def bases(starts, line_starts):
+def bases(at_starts, line_starts):
     """Where the line of its group begins, for each row."""
-    base = np.empty(starts[-1], np.int64)
-    for group in range(len(starts) - 1):
-        base[starts[group] : starts[group + 1]] = line_starts[group]
+    base = np.empty(at_starts[-1], np.int64)
+    for group in range(len(at_starts) - 1):
+        base[at_starts[group] : at_starts[group + 1]] = line_starts[group]
     return base
 
 
 @compiled
-def ends(times, starts, line_starts, arrivals, pos):
+def ends(times, at, at_starts, line_starts, arrivals, pos):
     """`hi` of each row: what has arrived by its time, and is not after the row itself."""
     hi = np.empty(len(times), np.int64)
-    for group in range(len(starts) - 1):
+    for group in range(len(at_starts) - 1):
         end, last = line_starts[group], line_starts[group + 1]
-        for i in range(starts[group], starts[group + 1]):
-            while end < last and arrivals[end] <= times[i] and pos[end] <= i:
+        for i in range(at_starts[group], at_starts[group + 1]):
+            while end < last and arrivals[end] <= times[i] and pos[end] <= at[i]:
                 end += 1
             hi[i] = end
     return hi
@@ -69,11 +70,11 @@ def begins(times, base, hi, arrivals, span, resolution):
 
 
 @compiled
-def before(lo, hi, pos):
+def before(lo, hi, at, pos):
     """`hi` without the row itself."""
     earlier = hi.copy()
     for i in range(len(hi)):
-        if hi[i] > lo[i] and pos[hi[i] - 1] == i:
+        if hi[i] > lo[i] and pos[hi[i] - 1] == at[i]:
             earlier[i] -= 1
     return earlier
 

@@ -18,8 +18,6 @@ class Line:
     pos: np.ndarray
     starts: np.ndarray
     arrivals: np.ndarray
-    base: np.ndarray
-    hi: np.ndarray
     times: np.ndarray
     values: np.ndarray | None
     codes: np.ndarray | None
@@ -52,3 +50,23 @@ class Line:
         """For each event the place of the latest one without a positive value up to it."""
         assert self.values is not None
         return runs.latest_places(self.values <= 0.0, self.starts)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Some rows, by place and time, and where their windows end on a line (see `window_kernel`)."""
+
+    line: Line
+    at: np.ndarray
+    times: np.ndarray
+    base: np.ndarray
+    hi: np.ndarray
+
+    @classmethod
+    def of(cls, line: Line, times: np.ndarray, at: np.ndarray, at_starts: np.ndarray) -> "Ends":
+        hi = kernel.ends(times, at, at_starts, line.starts, line.arrivals, line.pos)
+        return cls(line, at, times, kernel.bases(at_starts, line.starts), hi)
+
+    def begins(self, span: int, resolution: int) -> np.ndarray:
+        """Where the windows of a span begin; both in microseconds."""
+        return kernel.begins(self.times, self.base, self.hi, self.line.arrivals, span, resolution)

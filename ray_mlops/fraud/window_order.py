@@ -117,18 +117,17 @@ def take(source, rows):
 
 @compiled
 def places(wanted, rows):
-    """Where each of some rows stands among the wanted ones, -1 for those that are not wanted."""
+    """Where each of some wanted rows stands among all that are wanted."""
     place = np.empty(len(wanted), np.int64)
     count = 0
     for row in range(len(wanted)):
-        place[row] = count if wanted[row] else -1
+        place[row] = count
         count += wanted[row]
     return take(place, rows)
 
 
 @compiled
 def put(target, rows, column):
-    """`target[rows] = column`, where rows are not negative."""
+    """`target[rows] = column`."""
     for i in range(len(rows)):
-        if rows[i] >= 0:
-            target[rows[i]] = column[i]
+        target[rows[i]] = column[i]

@@ -1,7 +1,7 @@
 """The windows of some whole entities, few enough rows to stay in cache: the compiled steps put together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,41 +9,78 @@ from ray_mlops.fraud import window_kernel as kernel
 from ray_mlops.fraud import window_order as order
 from ray_mlops.fraud.event_columns import Columns
 from ray_mlops.fraud.window_earlier import Earlier
-from ray_mlops.fraud.window_line import Line
+from ray_mlops.fraud.window_line import Ends, Line
 from ray_mlops.fraud.windows import EARLIER, FLAT, NEVER, Aggregate, Window
+
+Key = tuple[str | None, int]  # value and delay of a window
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of whole entities, together by entity and ordered by (time, key): row i came from `rows[i]` of the input and
-    group g is `starts[g]:starts[g + 1]`."""
+    """Rows of whole entities, together by entity and ordered by (time, key): group g is `starts[g]:starts[g + 1]`. The
+    windows of the rows `at` are computed, `at_starts` by group, and row `at[i]` is to be put at `places[i]`."""
 
-    rows: np.ndarray
     starts: np.ndarray
     columns: Columns
-    lines: dict[tuple[str | None, int], Line] = field(default_factory=dict)
+    at: np.ndarray
+    at_starts: np.ndarray
+    places: np.ndarray
+    lines: dict[Key, Line] = field(default_factory=dict)
+    ends: dict[Key, Ends] = field(default_factory=dict)
+    spikes: dict[Window, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, columns: Columns, rows: np.ndarray, starts: np.ndarray) -> "Part":
-        """`rows` brings the columns together by entity."""
+    def of(cls, columns: Columns, rows: np.ndarray, starts: np.ndarray, wanted: np.ndarray | None) -> "Part":
+        """`rows` brings the columns together by entity; `wanted` are the rows, as the columns have them, that count."""
         if columns.keys is not None:
             order.sort_groups(rows, starts, columns.times, columns.keys)
-        return cls(rows, starts, columns.mapped(lambda column: order.take(column, rows)))
+        columns = columns.mapped(lambda column: order.take(column, rows))
+        if wanted is None:
+            return cls(starts, columns, np.arange(len(rows)), starts, rows)
+        at, at_starts = kernel.kept(order.take(wanted, rows), starts)
+        return cls(starts, columns, at, at_starts, order.places(wanted, order.take(rows, at)))
 
     def features(self, window: Window) -> Iterator[np.ndarray]:
-        """One column (float64) for each of `window.names()`."""
-        line = self._line(window)
-        arrivals, current = line.arrivals, self.columns.values.get(window.value or "")
+        """One column (float64, a value for each row of `at`) for each of `window.names()`."""
+        ends, current = self._ends(window), self._current(window)
         for span in window.spans_us:
-            lo = kernel.begins(self.columns.times, line.base, line.hi, arrivals, span, window.resolution_us)
-            earlier = Earlier(window, line, self.columns.times, current, lo)
-            for aggregate in window.aggregates:
-                yield getattr(earlier, aggregate)() if aggregate in EARLIER else _aggregate(aggregate, line, lo)
+            lo = ends.begins(span, window.resolution_us)
+            earlier = Earlier(ends, current, lo)
+            yield from (self._column(aggregate, window, earlier) for aggregate in window.aggregates)
 
-    def _line(self, window: Window) -> Line:
+    def _column(self, aggregate: Aggregate, window: Window, earlier: Earlier) -> np.ndarray:
+        if aggregate == "spikes":
+            return earlier.count(self._spikes(window))
+        if aggregate in EARLIER:
+            return getattr(earlier, aggregate)()
+        return _aggregate(aggregate, earlier.ends, earlier.lo)
+
+    def _current(self, window: Window) -> np.ndarray | None:
+        """The values of the rows themselves."""
+        values = self.columns.values.get(window.value or "")
+        return None if values is None else order.take(values, self.at)
+
+    def _spikes(self, window: Window) -> np.ndarray:
+        """Which events of the line are spikes, by their own ratio to the days before them; also of rows not wanted."""
+        if window in self.spikes:
+            return self.spikes[window]
+        whole = replace(self, at=np.arange(len(self.columns.times)), at_starts=self.starts, ends={})
+        ends = whole._ends(window)
+        lo = ends.begins(window.baseline_us, window.resolution_us)
+        usual = Earlier(ends, whole._current(window), lo).ratio()
+        self.spikes[window] = (usual >= window.spike)[ends.line.pos]
+        return self.spikes[window]
+
+    def _ends(self, window: Window) -> Ends:
         key = (window.value, window.delay_us)
+        if key not in self.ends:
+            times = order.take(self.columns.times, self.at)
+            self.ends[key] = Ends.of(self._line(key), times, self.at, self.at_starts)
+        return self.ends[key]
+
+    def _line(self, key: Key) -> Line:
         if key not in self.lines:
-            self.lines[key] = self._make_line(window.value, window.delay_us)
+            self.lines[key] = self._make_line(*key)
         return self.lines[key]
 
     def _make_line(self, value: str | None, delay: int) -> Line:
@@ -68,26 +105,25 @@ class Part:
             pos=pos,
             starts=starts,
             arrivals=arrivals,
-            base=kernel.bases(self.starts, starts),
-            hi=kernel.ends(columns.times, self.starts, starts, arrivals, pos),
             times=order.take(columns.times, pos),
             values=None if values is None else order.take(values, pos),
             codes=None if codes is None else order.take(codes, pos),
         )
 
 
-def _aggregate(aggregate: Aggregate, line: Line, lo: np.ndarray) -> np.ndarray:
+def _aggregate(aggregate: Aggregate, ends: Ends, lo: np.ndarray) -> np.ndarray:
+    line = ends.line
     if aggregate == "count":
-        return (line.hi - lo).astype(np.float64)
+        return (ends.hi - lo).astype(np.float64)
     if aggregate == "distinct":
         assert line.codes is not None
-        return kernel.distinct(line.codes, line.base, lo, line.hi, np.zeros(line.codes.max(initial=-1) + 1, np.int32))
+        return kernel.distinct(line.codes, ends.base, lo, ends.hi, np.zeros(line.codes.max(initial=-1) + 1, np.int32))
     assert line.values is not None
     if aggregate == "min":
-        return kernel.smallest(line.values, line.base, lo, line.hi)
+        return kernel.smallest(line.values, ends.base, lo, ends.hi)
     if aggregate == "max":
-        return -kernel.smallest(-line.values, line.base, lo, line.hi)
+        return -kernel.smallest(-line.values, ends.base, lo, ends.hi)
     if aggregate == "std":
-        return kernel.spreads(line.sums, line.squares, line.base, lo, line.hi, FLAT)
-    total = kernel.totals(line.sums, line.base, lo, line.hi)
-    return kernel.means(total, lo, line.hi) if aggregate == "mean" else total
+        return kernel.spreads(line.sums, line.squares, ends.base, lo, ends.hi, FLAT)
+    total = kernel.totals(line.sums, ends.base, lo, ends.hi)
+    return kernel.means(total, lo, ends.hi) if aggregate == "mean" else total

@@ -2,6 +2,11 @@
 
 A step holds the events that arrived in `(k * resolution, (k + 1) * resolution]`; the old edge of a window lies on the
 same grid, so a window holds whole steps. Each value column keeps its moments per step.
+
+Features are what they are without sums, late events and labels included, but for three things that a step does not
+keep. An event later than `state.GRACE_US` leaves out the step of its own time where newer events are summed in it. Of
+several events at one microsecond the last to come counts as the newest. Where the newest label of a step, of a stream
+by arrival, is corrected to another time, `last` and `since` may go on to show it.
 """
 
 import math
@@ -44,16 +49,26 @@ class Moments:
         self.squares[step] += (value - before) * (value - self.mean(step))
         self.least[step] = min(self.least[step], value)
         self.most[step] = max(self.most[step], value)
-        if at >= self.newest[step]:
+        if (at, time) >= (self.newest[step], self.time[step]):
             self.newest[step], self.time[step], self.last[step] = at, time, value
 
     def remove(self, step: int, value: float) -> None:
-        """Take a value out of the sums; the extremes and the newest value stay what they were."""
+        """Take a value out of the sums. The extremes stay what they were until nothing is left, and so does the newest
+        value unless another one takes its place."""
         if math.isnan(value) or not self.count[step]:
+            return
+        if self.count[step] == 1:
+            self._clear(step)
             return
         before = self.mean(step)
         self._change(step, -1, -value)
         self.squares[step] = max(self.squares[step] - (value - before) * (value - self.mean(step)), 0.0)
+
+    def _clear(self, step: int) -> None:
+        # Not `last`: it is what a step of a split column is found by.
+        self.count[step], self.newest[step], self.time[step] = 0, NOTHING, NOTHING
+        self.high[step] = self.low[step] = self.squares[step] = 0.0
+        self.least[step], self.most[step] = math.inf, -math.inf
 
     def _change(self, step: int, count: int, value: float) -> None:
         # The rounding error of the sum is kept beside it (Knuth's two-sum).
@@ -66,7 +81,7 @@ class Moments:
 
 class Cells:
     """Steps in order of time. `ends` is the inclusive end of each on the axis of `at`, `newest` the latest `at` in it,
-    `rows` its number of events. With distinct columns there is a step per value."""
+    `rows` its number of events. Of the `split` columns of a stream there is a step per value."""
 
     INTEGERS = ("ends", "newest", "rows")
     __slots__ = ("stream", *INTEGERS, "columns")
@@ -93,18 +108,25 @@ class Cells:
         self.newest[step] = max(self.newest[step], at)
         self.rows[step] += 1
         for moments, value in zip(self.columns, values, strict=True):
-            moments.add(step, value, at, time)
+            self._put(moments, step, value, (at, time))
 
     def fill(self, at: int, column: int, value: float, *, undo: bool) -> None:
-        """Add a value that came after its event had been counted, or take it back."""
-        step = self._find(at)
-        if step is not None:
-            moments = self.columns[column]
-            moments.remove(step, value) if undo else moments.add(step, value, at, at)
+        """Add a value of an event that had been counted before it came, or take it back."""
+        found, moments = self._find(at, column, value if undo else None), self.columns[column]
+        if found is None:
+            return
+        if undo:
+            moments.remove(found, value)
+        elif column in self.stream.split:
+            # The other columns of the event stay where they are: their sums are the same in any step with this end.
+            alone = [value if place == column else math.nan for place in range(len(self.columns))]
+            self._put(moments, self._step(at, alone), value, (at, at))
+        else:
+            self._put(moments, found, value, (at, at))
 
     def remove(self, at: int, values: Sequence[float]) -> None:
-        """Take one event out of its step."""
-        step = self._find(at)
+        """Take one label out of the step in which it arrived."""
+        step = self._find(at, 0, values[0])
         if step is not None:
             self.rows[step] -= 1
             for moments, value in zip(self.columns, values, strict=True):
@@ -119,27 +141,40 @@ class Cells:
 
     def span(self, edge: int, until: int) -> tuple[int, int]:
         """The steps after `edge` whose events had all arrived by `until`."""
-        start, end = bisect_right(self.ends, edge), len(self.ends)
-        while end > start and self.newest[end - 1] > until:
-            end -= 1
-        return start, end
+        start, end = bisect_right(self.ends, edge), bisect_right(self.ends, until)
+        open_until = bisect_right(self.ends, self._end(until))
+        if all(newest <= until for newest in self.newest[end:open_until]):
+            end = open_until
+        return start, max(start, end)
+
+    def _put(self, moments: Moments, step: int, value: float, when: tuple[int, int]) -> None:
+        moments.add(step, value, *when)
+        newest = moments.newest
+        for other in self._steps(self.ends[step]) if self.stream.split else ():
+            if other != step and newest[other] == newest[step] == when[0]:
+                newest[other] -= 1  # of several at one instant the last to come is the newest
+
+    def _steps(self, end: int) -> range:
+        return range(bisect_left(self.ends, end), bisect_right(self.ends, end))
 
     def _end(self, at: int) -> int:
         resolution, delay = self.stream.resolution_us, self.stream.delay_us
         return -(-(at + delay) // resolution) * resolution - delay
 
-    def _find(self, at: int) -> int | None:
-        end = self._end(at)
-        step = bisect_left(self.ends, end)
-        return step if step < len(self) and self.ends[step] == end else None
+    def _find(self, at: int, column: int, value: float | None) -> int | None:
+        """A step that an event at this instant is summed in; with a value, one that holds it where the column is split."""
+        split, moments = value is not None and column in self.stream.split, self.columns[column]
+        for step in self._steps(self._end(at)):
+            if not split or (moments.last[step] == value and moments.count[step]):
+                return step
+        return None
 
     def _step(self, at: int, values: Sequence[float]) -> int:
         end = self._end(at)
-        step = bisect_left(self.ends, end)
-        while step < len(self) and self.ends[step] == end:
-            if all(_same(self.columns[i].last[step], values[i]) for i in self.stream.distinct):
+        for step in self._steps(end):
+            if all(_same(self.columns[i].last[step], values[i]) for i in self.stream.split):
                 return step
-            step += 1
+        step = bisect_right(self.ends, end)
         for name, value in zip(self.INTEGERS, (end, NOTHING, 0), strict=True):
             getattr(self, name).insert(step, value)
         for moments in self.columns:

@@ -53,7 +53,9 @@ class Steps:
         if self.moments is None:
             return max(self.cells.newest[self.start : self.end], default=NOTHING), _NAN
         step = max(range(self.start, self.end), key=self.moments.newest.__getitem__, default=None)
-        return (NOTHING, _NAN) if step is None else (self.moments.time[step], self.moments.last[step])
+        if step is None or self.moments.newest[step] == NOTHING:
+            return NOTHING, _NAN
+        return self.moments.time[step], self.moments.last[step]
 
 
 class Rows:

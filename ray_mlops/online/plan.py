@@ -19,9 +19,10 @@ from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.windows import DAY_US, Aggregate, Window
 from ray_mlops.online.reading import entity_reader, entity_text, input_reader, instant, key_reader, value_reader
 
-LATENESS_US = DAY_US  # an event this much older than the newest of its entity still gets exact windows
+LATENESS_US = DAY_US  # so much older than the newest of its entity an event still finds all that its windows hold
 LABEL_WAIT_US = 180 * DAY_US  # where data say when labels arrived: how long after its event a label is waited for
 _MINUTE_US = 60_000_000
+ADDITIVE: frozenset[Aggregate] = frozenset({"count", "sum", "mean", "ratio", "last", "since"})  # bear a value taken out
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Stream:
     """The rows kept for an entity: `columns` are the values of a row, `by_arrival` says that rows are labels.
 
     `reach_us` is how long a row can matter. With `resolution_us`, rows older than a moment are summed per step of
-    arrival (at + `delay_us`), and per value of the `distinct` columns.
+    arrival (at + `delay_us`), and per value of the `split` columns: those whose distinct values are counted, and a label
+    that is corrected later where its sums alone do not tell what is left.
     """
 
     number: int
@@ -57,7 +59,7 @@ class Stream:
     reach_us: int
     resolution_us: int
     delay_us: int
-    distinct: tuple[int, ...]
+    split: tuple[int, ...]
     programs: tuple[Program, ...]
 
 
@@ -154,9 +156,17 @@ def _stream(definition: FeatureDefinition, number: int, group: tuple, members: l
         reach_us=max(w.reach_us - (w.delay_us if by_arrival else 0) for w, _ in members),
         resolution_us=resolution,
         delay_us=delay,
-        distinct=tuple(sorted({columns.index(w.value) for w, _ in members if w.value and "distinct" in w.aggregates})),
+        split=_split([window for window, _ in members], columns, label) if resolution else (),
         programs=tuple(_program(window, columns, place, by_arrival) for window, place in members),
     )
+
+
+def _split(windows: Sequence[Window], columns: tuple[str, ...], label: str) -> tuple[int, ...]:
+    found = {window.value for window in windows if "distinct" in window.aggregates}
+    needs_values = any(window.value == label and not ADDITIVE >= set(window.aggregates) for window in windows)
+    if label in columns and (found or needs_values):
+        found.add(label)  # whatever else splits: so that a label is found again by its value
+    return tuple(place for place, name in enumerate(columns) if name in found)
 
 
 def _program(window: Window, columns: tuple[str, ...], position: int, by_arrival: bool) -> Program:

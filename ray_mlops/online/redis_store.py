@@ -92,10 +92,11 @@ class RedisStore:
                 known += self._wire.script(lua.KNOWN, keys, [])
             fresh = rows.take(np.flatnonzero(np.array(known, np.int64) == 0))
             # Logs first: should this process die before the records are there, the next attempt appends the same rows
-            # again, and a row that is there already is not counted twice.
-            for stream in self._plan.streams:
-                self._extend(stream, fresh)
+            # again, and a row that is there already is not counted twice. Sums last: they cannot tell which rows they hold.
+            large = [(stream, key) for stream in self._plan.streams for key in self._extend(stream, fresh)]
             self._remember(fresh)
+            for stream, key in large:
+                self._summed(stream, key, fresh.end)
             return len(fresh)
 
     def stats(self) -> Stats:
@@ -172,15 +173,14 @@ class RedisStore:
         arguments = [cached.generation, cached.length, cached.rewritten(), self._log_ttl]
         return [self._wire.command(lua.REWRITE, [key], arguments)]
 
-    def _extend(self, stream: Stream, history: History) -> None:
+    def _extend(self, stream: Stream, history: History) -> list[str]:
+        """Append the entries of a history to the logs of its entities; those that have grown large at once."""
         generation, ttl, _ = self._ages()
         entries = [(self._log(stream, entity), data) for entity, data, _ in history.entries(stream)]
         for start in range(0, len(entries), RECORDS_PER_CALL):
             keys, data = zip(*entries[start : start + RECORDS_PER_CALL], strict=True)
             self._wire.script(lua.EXTEND, keys, [generation, ttl, *data])
-        for key, data in entries:
-            if len(data) > LARGE_BYTES:
-                self._summed(stream, key, history.end)
+        return [key for key, data in entries if len(data) > LARGE_BYTES]
 
     def _summed(self, stream: Stream, key: str, now: int) -> None:
         """Rewrite a log that has grown at once, so that the first event need not wait for it."""

@@ -62,11 +62,11 @@ class Clock:
     """A time that has passed for good: the oldest of the last 64 events, so that one wrong date drops nothing.
     `passed` is None until there have been some."""
 
-    EVERY = 32
+    EVERY, RECENT = 32, 64
 
     def __init__(self) -> None:
         self.passed: int | None = None
-        self._recent: deque[int] = deque(maxlen=64)
+        self._recent: deque[int] = deque(maxlen=self.RECENT)
         self._ticks = 0
 
     def tick(self, time: int) -> bool:

@@ -31,7 +31,8 @@ BINS = 4096
 MOST_WAVES = 8  # slices that a worker takes one after the other
 # Where reading a row and working on it costs 1; measured with count and mean over three spans for two entities.
 SHUFFLE = 1.2  # a row through one shuffle
-HISTORY = 0.7  # a row of history, in time and in memory: nothing is written for it
+HISTORY = 0.3  # a row of history, whose windows are not asked for and of which nothing is written
+HISTORY_MEMORY = 0.7  # of what another row takes in memory
 READ = 0.1  # a row read in vain, where rows of all times lie side by side in each file
 SHARE_OF_MEMORY = 0.6
 ROWS_PER_BLOCK = 1_000_000
@@ -92,21 +93,21 @@ def plan_slices(histogram: Histogram, start: int, reach: int, room: Room, *, shu
     total = sum(histogram.counts)
     best, least = [], (1 + SHUFFLE * shuffles) * total / room.workers
     for waves in range(1, MOST_WAVES + 1):
-        rows, borders = _balanced(histogram, start, reach, waves * room.workers)
+        rows, borders = _balanced(histogram, start, reach, waves * room.workers, room.rows)
         cost = waves * (rows + READ * total)
-        if rows <= room.rows and cost < least:
+        if borders and cost < least:
             best, least = borders, cost
     return [TimeSlice(start - reach, start, end) for start, end in pairwise(best)]
 
 
-def _balanced(histogram: Histogram, start: int, reach: int, most: int) -> tuple[int, list[int]]:
-    """The borders of at most so many slices with the least in the largest of them: its rows, and a part of
-    its history."""
+def _balanced(histogram: Histogram, start: int, reach: int, most: int, room: int) -> tuple[int, list[int]]:
+    """The borders of at most so many slices with the least work in the largest of them, in rows; none where one of
+    them would need more room."""
     low, high = 0, sum(histogram.counts)
-    best = _greedy(histogram, start, reach, high)
+    best: list[int] = []
     while high - low > 1 + high // 1000:
         middle = (low + high) // 2
-        borders = _greedy(histogram, start, reach, middle)
+        borders = _greedy(histogram, start, reach, middle, room)
         if borders and len(borders) - 1 <= most:
             high, best = middle, borders
         else:
@@ -114,14 +115,16 @@ def _balanced(histogram: Histogram, start: int, reach: int, most: int) -> tuple[
     return high, best
 
 
-def _greedy(histogram: Histogram, start: int, reach: int, rows: int) -> list[int]:
-    """The borders of slices as long as they can be with so many rows; none where one bin and its history has more."""
+def _greedy(histogram: Histogram, start: int, reach: int, rows: int, room: int) -> list[int]:
+    """The borders of slices as long as they can be with the work of so many rows, in that room; none where one bin and
+    its history is more."""
     begin, step = histogram.begin, histogram.step
     before = [0, *accumulate(histogram.counts)]
     place, borders = max(0, (start - begin) // step), [start]
     while place < len(histogram.counts):
         history = before[place] - before[max(0, place - -(-reach // step))]
-        following = bisect_right(before, before[place] + rows - HISTORY * history) - 1
+        most = min(rows - HISTORY * history, room - HISTORY_MEMORY * history)
+        following = bisect_right(before, before[place] + most) - 1
         if following <= place:
             return []
         place = following

@@ -132,12 +132,13 @@ def spread(rows: list[dict[str, float]]) -> dict[str, float]:
     return found
 
 
-# ---- the ceiling -----------------------------------------------------------------------------------------------------
+# ---- what can be seen ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Which frauds leave evidence that is visible when they happen.
+    """Which frauds show one of three signs when they happen: a rule made by hand, with the scenarios of the simulator in
+    view. A model can find fainter signs, so it is no bound on what the data allow.
 
     An amount above 220 is one (scenario 1), so is a fraud of the terminal's last 28 days (scenario 2) whose label is out
     by then, and an amount at least twice the mean of the card's genuine ones before (scenario 3, five times a usual
@@ -158,9 +159,9 @@ class Evidence:
         visible = (amounts > 220) | (seen[terminal.names()[0]] > 0) | ((usual > 0) & (amounts >= 2 * usual))
         return cls(table["id"].combine_chunks(), visible)
 
-    def ceiling(self, scores: str, names: Mapping[str, str]) -> dict[str, float]:
-        """Of the test rows behind a `scores.parquet`: the share of frauds without evidence, and the figures of a perfect
-        reader of the evidence, to whom every other row is alike."""
+    def read(self, scores: str, names: Mapping[str, str]) -> dict[str, float]:
+        """Of the test rows behind a `scores.parquet`: the share of frauds without a sign, and the figures of who ranks
+        the frauds with one first, without error, and takes every other row for alike."""
         rows = pq.read_table(scores, filters=pc.field("split") == "test")
         frauds = rows[names["label"]].to_numpy() > 0
         places = pc.index_in(rows[names["key"]], value_set=self.keys).to_numpy()

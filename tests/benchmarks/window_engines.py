@@ -78,9 +78,9 @@ def polars(source: Path, threads: int) -> Callable[[], Columns]:
 def polars_path(source: Path, threads: int) -> Callable[[], Columns]:
     """The same from Parquet to Parquet, with the features in single precision as `path` writes them."""
     pl, features = _polars(threads)
-    target = output(source)
 
     def work() -> Columns:
+        target = output(source)
         frame = pl.scan_parquet(source).with_columns(pl.col("time").dt.replace_time_zone(None), one=pl.lit(1.0))
         found = frame.with_columns(feature.cast(pl.Float32) for feature in features).drop("one")
         found.sink_parquet(target / "part.parquet", compression="zstd", compression_level=1)
@@ -91,6 +91,8 @@ def polars_path(source: Path, threads: int) -> Callable[[], Columns]:
 
 def _polars(threads: int) -> tuple[Any, list[Any]]:
     os.environ["POLARS_MAX_THREADS"] = str(threads)
+    # As if there were memory without end: where polars 2.1 spills, at 5 GB of 100 million rows, its threads wait for good.
+    os.environ["POLARS_OVERRIDE_TOTAL_MEMORY_MB"] = "1000000"
     import polars as pl
 
     features = []
@@ -149,28 +151,44 @@ def pandas(source: Path, threads: int) -> Callable[[], Columns]:
 
 
 def path(source: Path, threads: int) -> Callable[[], Columns]:
-    """Parquet in, Parquet out, as the `features` stage does it; Ray runs and its workers are warm before."""
-    rows, target = pq.read_metadata(source).num_rows, output(source)
-    if rows <= FeaturesConfig().in_process_rows:
+    """Parquet in, Parquet out, by the functions and in the ways of the `features` stage: in this process when small, else
+    on Ray, which runs and whose workers are warm before, by slices of time or by the exchange as the stage would choose.
 
-        def work() -> Columns:
-            table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, output=Output(np.float32))
-            pq.write_table(table, target / "part.parquet", **PARQUET)
-            return {}
+    The stage does more: it keeps the rows of the split only, encodes them for the model, adds the calendar and commits
+    the files as a snapshot of an Iceberg table. None of that is in here, nor in the other engines.
+    """
+    if pq.read_metadata(source).num_rows > FeaturesConfig().in_process_rows:
+        return _on_ray(source, may_slice=True)
 
-        return work
+    def work() -> Columns:
+        target = output(source)
+        table = DEFINITION.add_windows(pq.read_table(source), WINDOWS, threads=threads, output=Output(np.float32))
+        pq.write_table(table, target / "part.parquet", **PARQUET)
+        return {}
 
+    return work
+
+
+def exchange(source: Path, threads: int) -> Callable[[], Columns]:
+    """`path` on Ray by the exchange between entities, of any number of rows, also where the `features` stage would cut
+    time into slices; Ray has the cores that it finds."""
+    return _on_ray(source, may_slice=False)
+
+
+def _on_ray(source: Path, *, may_slice: bool) -> Callable[[], Columns]:
     import ray.data
 
     from ray_mlops.platform import runtime
     from ray_mlops.stages.features import add_windows, add_windows_by_slices, slices
 
+    rows = pq.read_metadata(source).num_rows
     os.environ["RAY_MLOPS_HOME"] = str(source.parent / "home")
     runtime.connect()
     add_windows(ray.data.read_parquet(str(source.parent / "small.parquet")), DEFINITION, 8_000_000).materialize()
 
     def work() -> Columns:
-        found = slices([str(source)], DEFINITION, 0, PERIOD_US)
+        target = output(source)
+        found = slices([str(source)], DEFINITION, 0, PERIOD_US) if may_slice else []
         if found:
             dataset = add_windows_by_slices([str(source)], list(TYPES), DEFINITION, found)
         else:
@@ -196,4 +214,7 @@ ENGINES = {
     "polars_path": polars_path,
     "duckdb": duckdb,
     "pandas": pandas,
+    "exchange": exchange,
 }
+ON_RAY = ("path", "exchange")
+TO_PARQUET = (*ON_RAY, "polars_path")

@@ -4,11 +4,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.client import Monitor
 
 from ray_mlops.errors import StorageError
 from ray_mlops.online import open_store
@@ -120,15 +122,38 @@ def test_redis_answers_a_retry_whose_answer_was_lost(redis_url: str) -> None:
     second.close()
 
 
-def test_redis_is_asked_once_for_each_request(redis_url: str) -> None:
+def test_a_request_waits_for_redis_once(redis_url: str) -> None:
+    """All that the server is asked for the one or many events of a request: a script, and to keep the answers, which
+    nobody waits for."""
     url = empty_redis(redis_url)
     store = open_store(url, card_and_shop())
     with Redis.from_url(url) as client:
-        for request in ([event(1, NOON)], [event(n, NOON + n) for n in range(2, 30)]):
-            client.config_resetstat()
-            store.observe_many(request)
-            assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 1
+        for first, count in ((1, 1), (2, 28)):
+            with client.monitor() as monitor:
+                store.observe_many([event(n, NOON + n) for n in range(first, first + count)])
+                assert asked(client, monitor, event=first + count - 1) == [
+                    "EVALSHA",
+                    *["CLIENT REPLY", "HSETNX"] * count,
+                ]
     store.close()
+
+
+def asked(client: Redis, monitor: Monitor, *, event: int) -> list[str]:
+    """The commands of everybody else until the answer to an event is kept, and after; not what scripts do inside."""
+    (record,), own = client.keys(f"*event:{event}"), client.client_info()["addr"]
+    deadline = time.monotonic() + 30
+    while not client.hexists(record, "a"):
+        assert time.monotonic() < deadline, "the answer was never kept"
+        time.sleep(0.01)
+    client.echo("end")
+    names: list[str] = []
+    for seen in monitor.listen():
+        words = seen["command"].split(" ")
+        if words[:2] == ["ECHO", "end"]:
+            return names
+        if seen["client_type"] != "lua" and f"{seen['client_address']}:{seen['client_port']}" != own:
+            names.append(" ".join(words[:2]) if words[0] == "CLIENT" else words[0])
+    raise AssertionError("the monitor ended")
 
 
 def test_redis_connections_and_scripts_may_go_away(redis_url: str) -> None:
