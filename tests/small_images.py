@@ -107,9 +107,10 @@ def digits() -> pa.Table:
 
 
 def clean_table(root: Path | str, change: Callable[[pa.Table], pa.Table] = lambda table: table) -> ImageTable:
-    """A table of the digits as `clean` leaves it; `change` may spoil it first."""
+    """A table of the digits as `clean` leaves it; `change` may spoil it first, or name their twins."""
     made = change(digits())
-    made = made.append_column("phash", pa.array(np.arange(made.num_rows))).append_column("twins", made[SCHEMA.key])
+    made = made.append_column("phash", pa.array(np.arange(made.num_rows)))
+    made = made if "twins" in made.column_names else made.append_column("twins", made[SCHEMA.key])
     return tables.write_images(made, "digits.clean", a_run(root, "clean"), data=SCHEMA)
 
 

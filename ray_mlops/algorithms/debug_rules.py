@@ -13,7 +13,7 @@ from ray_mlops.contract import Frozen
 from ray_mlops.errors import TrainingError
 
 _SEEN = "debug.json"
-_SURE = 0.01  # a log loss below which a fit is sure of every picture, and a multiple of it says nothing
+_SURE = 0.01  # a log loss below which a fit is sure of every row, and a multiple of it says nothing
 
 
 class DebugRules(Frozen):
@@ -21,9 +21,9 @@ class DebugRules(Frozen):
 
     `exploding` and `vanishing` bound the length of the gradient relative to that of the weights, over `patience` looks
     in a row. `stalled` is the share of training after which the training loss must have fallen by 1 %, or the validation
-    loss be less than half of the first: a network that knew the pictures before has little to learn. `overfitting` is
+    loss be less than half of the first: a network that knew its task before has little to learn. `overfitting` is
     the factor by which the validation loss may exceed its best while the training loss goes on falling. `dead` is the
-    share of units that may be silent on every validation picture.
+    share of units that may be silent on every validation row looked at.
     """
 
     exploding: float | None = Field(default=1e3, gt=0)
@@ -60,7 +60,7 @@ class Debugger:
     def inputs(self, low: float, high: float) -> None:
         """Judge the smallest and the largest input of the first batch."""
         if low == high:
-            what = "black" if low == 0 else f"the same value {low:g}"
+            what = "0, which is black" if low == 0 else f"{low:g}"
             raise TrainingError(f"all inputs of the first batch are {what}: look at the data and its transform")
 
     def step(self, loss: float, *, gradient: float, weights: float) -> None:
@@ -91,7 +91,7 @@ class Debugger:
         self._not_overfitted()
 
     def units(self, silent: Sequence[float]) -> None:
-        """Judge the share of units, layer by layer, that are silent on every picture looked at."""
+        """Judge the share of units, layer by layer, that are silent on every row looked at."""
         worst = max(silent, default=0.0)
         if self.rules.dead is not None and worst >= self.rules.dead:
             raise TrainingError(

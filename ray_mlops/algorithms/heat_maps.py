@@ -38,15 +38,19 @@ def _grad_cam(network: nn.Module, images: Tensor) -> Tensor | None:
 
 @contextmanager
 def _last_map(network: nn.Module) -> Iterator[list[Tensor]]:
-    """The last output of a convolution that still has a height and a width, once the network has been called."""
+    """The last map of features that still has a height and a width, once the network has been called: the output of the last
+    convolution, after the normalisation, activation and residual sum that keep its shape. Before them its values have no
+    zero, and maps of small networks missed what they should have shown in up to a third of pictures."""
     found: list[Tensor] = []
 
-    def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-        if output.shape[2] > 1 or output.shape[3] > 1:
+    def keep(module: nn.Module, inputs: object, output: object) -> None:
+        if not isinstance(output, Tensor):
+            return
+        convolved = isinstance(module, nn.Conv2d) and max(output.shape[2:]) > 1
+        if convolved or (found and output.shape == found[0].shape):
             found[:] = [output]
 
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    handles = [module.register_forward_hook(keep) for module in convolutions]
+    handles = [module.register_forward_hook(keep) for module in network.modules()]
     try:
         yield found
     finally:

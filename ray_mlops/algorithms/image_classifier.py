@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from ray_mlops.algorithms.augmentation import Augmentation
 from ray_mlops.algorithms.debug_rules import DebugRules
@@ -21,16 +21,19 @@ class ImageClassifier(Frozen):
 
     `network` is `small_residual` with its `widths`, a torchvision classification model, or an object of
     `torch.nn.Module` that maps pictures `(rows, channels, height, width)` to logits: the weights it brings are where a
-    fit starts, so seed torch before you build it in a recipe. `weights` is a local `.safetensors` or `.pth` file to start
-    from; with it, the first `freeze_epochs` train the head alone. `batch_size` counts the rows of all workers together.
+    fit starts, so seed torch before you build it in a recipe. `blocks` is how many residual blocks `small_residual` has
+    at each width, where the default is not wanted. `weights` is a local `.safetensors` or `.pth` file to start from; with
+    it, the first `freeze_epochs` train the head alone. `batch_size` counts the rows of all workers together.
     `mean` and `std` are per channel, of shares of 255; without them they are measured on the training rows. `ema` is the
     decay of a running average of the weights, which is then what is kept. `precision` `auto` takes bf16 where the device
-    computes it fast. `patience` stops after that many epochs without a better validation accuracy and keeps the best.
+    computes it fast. `both_ways` averages the probabilities of a picture and of its mirror image, which doubles the time of
+    an answer; judging while it trains, a fit does without. `patience` stops after that many epochs without a better validation accuracy and keeps the best.
     """
 
     kind: Literal["image_classifier"] = "image_classifier"
     network: NetworkField = "small_residual"
     widths: tuple[int, ...] = Field(default=(16, 32, 64, 96), min_length=2)
+    blocks: tuple[int, ...] | None = None
     weights: str | None = None
     freeze_epochs: int = Field(default=0, ge=0)
     epochs: int = Field(default=10, ge=1)
@@ -49,10 +52,17 @@ class ImageClassifier(Frozen):
     precision: Precision = "auto"
     channels_last: bool = True
     compile: bool = False
+    both_ways: bool = False
     patience: int | None = Field(default=None, ge=1)
     debug: DebugRules = DebugRules()
 
     backend: ClassVar[Backend] = "torch"
+
+    @model_validator(mode="after")
+    def _check(self) -> "ImageClassifier":
+        if self.blocks is not None and (len(self.blocks) != len(self.widths) or min(self.blocks) < 0):
+            raise ValueError(f"blocks has to hold a number for each of the {len(self.widths)} widths, none below 0")
+        return self
 
     def space(self) -> Space:
         """What a search may vary; the epochs are what it spends."""

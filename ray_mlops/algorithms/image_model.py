@@ -21,7 +21,8 @@ _CHUNK = 256
 class Plan:
     """What a network is and how it takes pictures: all of a model but its weights.
 
-    `shape` is (height, width, channels); `mean` and `std` are per channel, of pixels as shares of 255.
+    `shape` is (height, width, channels); `mean` and `std` are per channel, of pixels as shares of 255. With `both_ways` it
+    answers the mean of what it says of a picture and of its mirror image.
     """
 
     network: str
@@ -30,6 +31,8 @@ class Plan:
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    blocks: tuple[int, ...] | None = None
+    both_ways: bool = False
 
     def normaliser(self, device: str) -> "Callable[[Tensor], Tensor]":
         """What turns pictures `(rows, height, width, channels)` uint8 into what a network takes, channels second."""
@@ -57,19 +60,27 @@ class ImageModel:
         """The probability of each class `(rows, classes)` float32 for pictures `(rows, height, width, channels)` uint8."""
         import torch
 
-        from ray_mlops.algorithms.networks import logits_of
-
         with torch.inference_mode():
-            parts = [torch.softmax(logits_of(self.network(part)).float(), dim=1).cpu() for part in self._parts(batch)]
+            parts = [self._probabilities(part).cpu() for part in self._parts(batch)]
         return torch.cat(parts).numpy() if parts else np.empty((0, len(self.plan.names)), dtype=np.float32)
 
+    def _probabilities(self, images: "Tensor") -> "Tensor":
+        import torch
+
+        from ray_mlops.algorithms.networks import logits_of
+
+        views = (images, images.flip(3)) if self.plan.both_ways else (images,)
+        found = [torch.softmax(logits_of(self.network(view)).float(), dim=1) for view in views]
+        return torch.stack(found).mean(dim=0) if self.plan.both_ways else found[0]
+
     def embed(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What `predict` gives, and what the head of the network is given, `(rows, dimensions)` float32; no dimensions of
-        a graph, which does not tell its head."""
+        """What `predict` gives, and what the head of the network is given of the pictures as they are, `(rows, dimensions)`
+        float32; no dimensions of a graph, which does not tell its head."""
         from ray_mlops.algorithms.networks import given_to_head
 
         with given_to_head(self.network) as given:
             probabilities = self.predict(batch)
+        given = given[:: 1 + self.plan.both_ways]
         return probabilities, np.concatenate(given) if given else np.empty((len(batch), 0), np.float32)
 
     def explain(self, batch: np.ndarray) -> np.ndarray:
@@ -114,7 +125,7 @@ class ImageModel:
         if own_module.is_own(plan.network):
             network = networks.Graph(own_module.load(str(Path(path) / own_module.GRAPH)))
         else:
-            network = networks.build(plan.network, plan.shape, len(plan.names), plan.widths)
+            network = networks.build(plan.network, plan.shape, len(plan.names), plan.widths, plan.blocks)
             network.load_state_dict(load_file(str(Path(path) / cls.WEIGHTS)))
             network = network.to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
         return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), plan)

@@ -158,7 +158,8 @@ def _plan(config: "ImageClassifier", data: Data, worker: Worker) -> Plan:
     mean, std = (config.mean, config.std) if config.mean and config.std else _measured(data, worker, channels)
     if not len(mean) == len(std) == channels:
         raise ConfigError(f"mean and std have {len(mean)} and {len(std)} values; the pictures have {channels} channels")
-    return Plan(str(config.network), config.widths, data.names, (height, width, channels), mean, std)
+    shape = (height, width, channels)
+    return Plan(str(config.network), config.widths, data.names, shape, mean, std, config.blocks, config.both_ways)
 
 
 def _measured(data: Data, worker: Worker, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -186,7 +187,7 @@ def _network(config: "ImageClassifier", plan: Plan) -> nn.Module:
     elif is_own(config.network):
         raise ConfigError(f"{config.network} is an object of the recipe that it came from: run that recipe")
     elif networks.known(config.network):
-        network = networks.build(config.network, plan.shape, classes, config.widths)
+        network = networks.build(config.network, plan.shape, classes, config.widths, config.blocks)
     else:
         raise ConfigError(
             f"there is no network {config.network!r}: small_residual, or torchvision's{_near(config.network)}"

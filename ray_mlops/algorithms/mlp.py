@@ -5,16 +5,22 @@ import os
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from ray_mlops.algorithms.debug_rules import Debugger, DebugRules
 from ray_mlops.algorithms.standard import Standard, summed
 from ray_mlops.algorithms.worker import Watch, sigmoid
 from ray_mlops.contract import Backend, Choice, Data, Frozen, Space, Uniform, Worker
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _WARM_UP = 0.1
+_LOOK = 10  # steps between two looks at loss and gradient, for which a GPU is waited for
+_SAMPLE = 1024  # validation rows in which a unit has to answer once
 _OPTIMIZER = "optimizer.safetensors"
 _BEST = "best"
 
@@ -23,7 +29,8 @@ class MLP(Frozen):
     """Fully connected ReLU layers on standardised features; AdamW, warm-up and cosine decay.
 
     `batch_size` counts the rows of all workers together, so their number does not change what a step learns.
-    `patience` stops after that many epochs without a better validation AP and keeps the best epoch.
+    `patience` stops after that many epochs without a better validation AP and keeps the best epoch; `debug` says when a
+    fit is hopeless.
     """
 
     kind: Literal["mlp"] = "mlp"
@@ -34,6 +41,7 @@ class MLP(Frozen):
     batch_size: int = Field(default=256, ge=1)
     epochs: int = Field(default=20, ge=1)
     patience: int | None = Field(default=None, ge=1)
+    debug: DebugRules = DebugRules()
 
     backend: ClassVar[Backend] = "torch"
 
@@ -47,7 +55,10 @@ class MLP(Frozen):
         }
 
     def fit(self, data: Data, worker: Worker) -> "MLPModel":
-        """Train for `epochs`, going on from `worker.resume` when it is given."""
+        """Train for `epochs`, going on from `worker.resume` when it is given.
+
+        Raises `TrainingError` with the reason when a debug rule finds the fit hopeless.
+        """
         judged, truth = data.validation.arrays()
         watch = Watch(worker, truth, self.epochs, patience=self.patience)
         fit = _Fit(self, data, worker)
@@ -56,7 +67,9 @@ class MLP(Frozen):
             for epoch in range(watch.done, watch.due):
                 fit.epoch(epoch)
             model = fit.model()
-            best = model if watch.judge(model.predict(judged)) else best
+            scores = model.predict(judged)
+            fit.judge(log_loss(truth, scores), model.silent(judged[:_SAMPLE]), done=watch.due / self.epochs)
+            best = model if watch.judge(scores) else best
             watch.report(partial(fit.save, best=best))
         return best if self.patience else fit.model()
 
@@ -74,6 +87,8 @@ class _Fit:
         torch.set_num_threads(worker.threads)
         features, labels = data.train.arrays()
         self.config, self.worker = config, worker
+        self.debugger = Debugger.begin(config.debug, worker.resume)
+        self._losses: list[Tensor] = []  # of the steps of an epoch, each the mean of all workers
         self.standard = Standard.fit(features, worker)
         self.features = torch.as_tensor(self.standard.apply(features), dtype=torch.float32, device=worker.device)
         self.labels = torch.as_tensor(labels, dtype=torch.float32, device=worker.device)
@@ -86,6 +101,8 @@ class _Fit:
         )
         if worker.resume:
             self._resume(worker.resume)
+        else:
+            self._debug_inputs()
 
     def epoch(self, number: int) -> None:
         """Go through the rows of this worker once, for the `number`th time, counted from 0.
@@ -94,6 +111,7 @@ class _Fit:
         """
         import torch
 
+        self._losses = []
         # Order and dropout depend on (seed, epoch, rank) only: a resumed fit repeats what the whole fit did.
         seeds = np.random.SeedSequence((self.worker.seed, number, self.worker.rank))
         torch.manual_seed(int(seeds.generate_state(1)[0]))
@@ -107,20 +125,44 @@ class _Fit:
             margin = self.network(self.features[chosen]).squeeze(1)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(margin, self.labels[chosen], reduction="sum")
             loss.backward()
-            self._average(len(chosen))
+            self._average(len(chosen), loss.detach())
+            if step % _LOOK == 0:
+                self._look()
             self.optimizer.step()
 
-    def _average(self, rows: int) -> None:
-        """Turn summed gradients into the mean over the rows of all workers."""
+    def judge(self, validation: float, silent: list[float], *, done: float) -> None:
+        """Judge the last epoch by its mean training loss, the validation loss and the share of silent units per layer."""
         import torch
-        import torch.distributed
+
+        self.debugger.judged(torch.stack(self._losses).mean().item(), validation, done=done)
+        self.debugger.units(silent)
+
+    def _debug_inputs(self) -> None:
+        from ray_mlops.algorithms.together import most
+
+        low, high = map(float, self.features.aminmax()) if self.features.numel() else (math.inf, -math.inf)
+        self.debugger.inputs(-most(-low, self.worker), most(high, self.worker))
+
+    def _look(self) -> None:
+        """Judge the last step, which no worker has taken yet."""
+        from torch.nn.utils import get_total_norm
+
+        weights = [parameter.detach() for parameter in self.network.parameters()]
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        gradient, length = (get_total_norm(tensors).item() for tensors in (gradients, weights))
+        self.debugger.step(self._losses[-1].item(), gradient=gradient, weights=length)
+
+    def _average(self, rows: int, loss: "Tensor") -> None:
+        """Turn summed gradients and loss into the mean over the rows of all workers."""
+        import torch
+
+        from ray_mlops.algorithms.together import added
 
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        total = torch.cat([gradient.flatten() for gradient in gradients])
-        total = torch.cat([total, total.new_full((1,), rows)])
-        if self.worker.size > 1:
-            torch.distributed.all_reduce(total)
-        means = (total[:-1] / total[-1]).split([gradient.numel() for gradient in gradients])
+        flat = [gradient.flatten() for gradient in gradients]
+        total = added(torch.cat([*flat, loss.view(1), loss.new_full((1,), rows)]), self.worker)
+        *means, loss = (total[:-1] / total[-1]).split([*map(len, flat), 1])
+        self._losses.append(loss)
         for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
@@ -136,6 +178,7 @@ class _Fit:
         state = self.optimizer.state_dict()["state"]
         tensors = {f"{index}.{name}": value for index, slot in state.items() for name, value in slot.items()}
         save_file(tensors, os.path.join(folder, _OPTIMIZER))
+        self.debugger.save(folder)
         self.model().save(folder)
         best.save(os.path.join(folder, _BEST))
 
@@ -164,6 +207,11 @@ def _network(widths: tuple[int, ...], dropout: float):
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
 
+def log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The mean log loss of scores `(rows,)` in [0, 1] for labels 0/1; NaN where a score is."""
+    return float(-np.log(np.clip(np.where(labels > 0, scores, 1 - scores), 1e-12, 1)).mean())
+
+
 def schedule(done: float) -> float:
     """The share of the learning rate after the share `done` of all steps: linear warm-up, then a half cosine to 0."""
     if done < _WARM_UP:
@@ -186,6 +234,10 @@ class MLPModel:
     def predict(self, batch: np.ndarray) -> np.ndarray:
         """Scores `(rows,)` of features `(rows, features)`."""
         return sigmoid(self._layers(batch)[-1][:, 0])
+
+    def silent(self, batch: np.ndarray) -> list[float]:
+        """The share of units of each hidden layer that answer 0 to every row."""
+        return [float((layer.max(axis=0) <= 0).mean()) for layer in self._layers(batch)[:-1]]
 
     def explain(self, batch: np.ndarray) -> np.ndarray:
         """DeepLIFT contributions (rescale rule) to the log-odds, `(rows, features)`, against the mean training row.

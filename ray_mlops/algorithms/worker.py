@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ray_mlops.algorithms.ranking import average_precision, roc_auc
+from ray_mlops.algorithms.ranking import ranking
 from ray_mlops.contract import PROGRESS, Worker
 
 AVERAGE_PRECISION = "average_precision"
@@ -60,7 +60,8 @@ def validation_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, floa
     if scores.ndim == 2:
         given = np.clip(scores[np.arange(len(labels)), labels.astype(np.int64)], 1e-12, 1.0)
         return {ACCURACY: float((scores.argmax(axis=1) == labels).mean()), LOSS: float(-np.log(given).mean())}
-    return {AVERAGE_PRECISION: average_precision(labels, scores), "roc_auc": roc_auc(labels, scores)}
+    counts, once = ranking(labels, scores), np.ones((1, 1))
+    return {AVERAGE_PRECISION: float(counts.average_precision(once)[0]), "roc_auc": float(counts.roc_auc(once)[0])}
 
 
 class Watch:

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from ray_mlops.algorithms import describe, restore
+from ray_mlops.algorithms import describe, networks, restore
 from ray_mlops.algorithms.augmentation import Augmentation
 from ray_mlops.algorithms.debug_rules import DebugRules
 from ray_mlops.algorithms.examiner import check_algorithm, examination_images
 from ray_mlops.algorithms.image_classifier import ImageClassifier
+from ray_mlops.algorithms.networks import size_of
 from ray_mlops.algorithms.worker import LocalWorker, validation_metrics
 from ray_mlops.contract import Data
 from ray_mlops.errors import ConfigError, TrainingError
@@ -158,15 +160,42 @@ def test_pretrained_weights_keep_the_body_and_the_frozen_epochs_train_the_head_a
     )
     tuned = algorithm.fit(two, LocalWorker())
     old, new = before.network.state_dict(), tuned.network.state_dict()
-    assert (
-        [name for name in old if not torch.equal(old[name], new[name])]
-        if old["head.weight"].shape == new["head.weight"].shape
-        else new["head.weight"].shape == (2, 8)
-    )
+    assert new["head.weight"].shape == (2, 8)
     assert all(torch.equal(old[name], new[name]) for name in old if not name.startswith("head."))
     thawed = algorithm.model_copy(update={"epochs": 2}).fit(two, LocalWorker())
     assert not torch.equal(thawed.network.state_dict()["stages.0.0.weight"], old["stages.0.0.weight"])
     assert accuracy(thawed, two) > 0.8
+
+
+def test_a_network_of_torchvision_is_tuned_from_a_file_of_its_weights(tmp_path: Path) -> None:
+    """Colour weights for ten classes, a body with statistics of its own, grey pictures of three classes."""
+    from torchvision import models
+
+    torch.manual_seed(1)
+    given = models.mobilenet_v3_small(num_classes=10).state_dict()
+    torch.save(given, tmp_path / "weights.pth")
+    data = examination_images(rows=90)
+    algorithm = ImageClassifier(
+        network="mobilenet_v3_small",
+        weights=str(tmp_path / "weights.pth"),
+        freeze_epochs=1,
+        epochs=1,
+        batch_size=16,
+        debug=DebugRules(stalled=None),
+    )
+    first = "features.0.0.weight"
+    body = {name: value for name, value in given.items() if not name.startswith("classifier.3.")}
+    body[first] = given[first].sum(dim=1, keepdim=True)
+    frozen = algorithm.fit(data, LocalWorker()).network.state_dict()
+    assert [name for name, value in body.items() if not torch.equal(frozen[name], value)] == []
+    assert frozen["classifier.3.weight"].shape == (3, 1024)
+    torch.manual_seed(LocalWorker().seed)
+    head = networks.build("mobilenet_v3_small", (12, 10, 1), 3, ()).state_dict()["classifier.3.weight"]
+    assert not torch.equal(frozen["classifier.3.weight"], head)  # which is where it began: it has learnt
+    thawed = algorithm.model_copy(update={"epochs": 2}).fit(data, LocalWorker()).network.state_dict()
+    learnt = [name for name in body if name.endswith((".weight", ".bias"))]
+    assert [name for name in learnt if torch.equal(thawed[name], body[name])] == []
+    assert not torch.equal(thawed["features.0.1.running_mean"], body["features.0.1.running_mean"])
 
 
 def parts(data: Data) -> tuple[ArrayPart, ArrayPart]:
@@ -182,9 +211,93 @@ def test_a_network_of_torchvision_takes_grey_pictures_of_any_size() -> None:
     assert model.predict(tall.validation.arrays()[0]).shape == (10, 3)
 
 
-def test_half_precision_learns_too() -> None:
+def test_blocks_are_residual_blocks_at_each_width_and_are_kept_with_the_model(tmp_path: Path) -> None:
     data = examination_images()
-    assert accuracy(SMALL.model_copy(update={"precision": "bf16"}).fit(data, LocalWorker()), data) > 0.8
+    images = data.validation.arrays()[0]
+    default = SMALL.fit(data, LocalWorker())
+    named = SMALL.model_copy(update={"blocks": (0, 0, 1)}).fit(data, LocalWorker())  # what three widths have by default
+    assert np.array_equal(default.predict(images), named.predict(images))
+    deep = SMALL.model_copy(update={"blocks": (1, 2, 1)}).fit(data, LocalWorker())
+    # A block is two convolutions of 9 x width x width weights, each with its normalisation.
+    added = 2 * (9 * 4**2 + 2 * 4) + 2 * 2 * (9 * 8**2 + 2 * 8)
+    assert size_of(deep.network) == size_of(default.network) + added
+    deep.save(str(tmp_path))
+    assert np.array_equal(SMALL.load(str(tmp_path)).predict(images), deep.predict(images))
+    with pytest.raises(ValidationError, match="a number for each of the 3 widths"):
+        ImageClassifier(widths=(4, 8, 8), blocks=(1, 1))
+
+
+def test_a_model_that_looks_both_ways_gives_the_mean_of_a_picture_and_its_mirror_image(tmp_path: Path) -> None:
+    data = examination_images()
+    images = data.validation.arrays()[0]
+    plain = SMALL.fit(data, LocalWorker())
+    SMALL.model_copy(update={"both_ways": True}).fit(data, LocalWorker()).save(str(tmp_path))
+    both = SMALL.load(str(tmp_path))
+    mirrored = plain.predict(np.ascontiguousarray(images[:, :, ::-1]))
+    assert np.allclose(both.predict(images), (plain.predict(images) + mirrored) / 2, atol=1e-6)
+    assert not np.allclose(both.predict(images), plain.predict(images), atol=1e-3)
+    assert np.allclose(both.embed(images)[1], plain.embed(images)[1], atol=1e-5)
+
+
+class Noter(nn.Module):
+    """A module that notes in what numbers and layout it computes while it learns; its copies share the notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 3), nn.Linear(8, 3)
+        self.notes: list[tuple[torch.dtype, bool]] = []
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Noter":
+        copied = Noter()
+        copied.load_state_dict(self.state_dict())
+        copied.notes = self.notes
+        return copied
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        values = self.second(torch.relu(self.first(images)))
+        if self.training:
+            laid_out = [
+                tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (images, self.second.weight)
+            ]
+            assert laid_out[0] == laid_out[1]
+            self.notes.append((values.dtype, laid_out[0]))
+        return self.head(values.amax(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("change", "noted"),
+    [
+        ({"precision": "fp32"}, (torch.float32, True)),
+        ({"precision": "bf16"}, (torch.bfloat16, True)),
+        ({"precision": "fp16"}, (torch.float16, True)),
+        ({"precision": "fp32", "channels_last": False}, (torch.float32, False)),
+    ],
+)
+def test_other_numbers_and_layouts_learn_too(change: dict[str, Any], noted: tuple[torch.dtype, bool]) -> None:
+    data = examination_images()
+    assert accuracy(SMALL.model_copy(update=change).fit(data, LocalWorker()), data) > 0.8
+    coloured = Data(*(ArrayPart(p.features.repeat(3, axis=3), p.labels) for p in parts(data)), names=data.names)
+    torch.manual_seed(0)
+    noter = Noter()
+    network = ImageClassifier(network=noter).network
+    SMALL.model_copy(update={"network": network, "epochs": 1, **change}).fit(coloured, LocalWorker())
+    assert set(noter.notes) == {noted}
+
+
+def test_a_compiled_fit_is_the_same_fit_and_its_model_needs_no_compiler(tmp_path: Path) -> None:
+    data = examination_images()
+    images = data.validation.arrays()[0]
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    with torch.compiler.set_stance(force_backend=backend):  # the default one would take half a minute
+        model = SMALL.model_copy(update={"compile": True}).fit(data, LocalWorker())
+    assert compiled
+    model.save(str(tmp_path))
+    assert np.array_equal(SMALL.load(str(tmp_path)).predict(images), SMALL.fit(data, LocalWorker()).predict(images))
 
 
 class Own(nn.Module):
@@ -238,12 +351,49 @@ def spoilt(images: Any = None, labels: Any = None) -> Data:
     return Data(ArrayPart(pictures, train.labels if labels is None else labels(train.labels)), validation, names)
 
 
+class Steep(nn.Module):
+    """A module whose logits are `slope` times as steep as they should be, or so far out that a sigmoid is flat."""
+
+    def __init__(self, slope: float, offset: float) -> None:
+        super().__init__()
+        self.slope, self.offset, self.head = slope, offset, nn.Linear(120, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.head(images.flatten(1)) * self.slope + self.offset
+        return torch.sigmoid(logits) if self.offset else logits
+
+
+def steep(slope: float, offset: float) -> dict[str, Any]:
+    network = ImageClassifier(network=Steep(slope, offset)).network
+    return {"network": network, "batch_size": 4, "learning_rate": 1e-9}  # small batches: three looks within an epoch
+
+
+def mostly_wrong(labels: np.ndarray) -> np.ndarray:
+    """Labels of which only two in five can be learnt from pictures; the others only by heart."""
+    return np.where(np.random.default_rng(0).random(len(labels)) < 0.6, (labels + 1) % 3, labels)
+
+
 @pytest.mark.parametrize(
     ("change", "data", "reason"),
     [
+        (steep(1e7, 0.0), spoilt(), "the gradient explodes"),
+        (steep(1.0, -100.0), spoilt(), "the gradient vanishes"),
+        (
+            {
+                "widths": (16, 32),
+                "epochs": 20,
+                "batch_size": 16,
+                "learning_rate": 0.05,
+                "label_smoothing": 0.0,
+                "augment": Augmentation(crop=0, flip=False),
+                "debug": DebugRules(patience=2, overfitting=1.5),
+            },
+            spoilt(labels=mostly_wrong),
+            "memorises its rows",
+        ),
         ({"learning_rate": 1e30}, spoilt(), "became|explodes"),
         ({"learning_rate": 1e-12, "debug": DebugRules(stalled=0.2)}, spoilt(), "does not decrease"),
-        ({}, spoilt(images=np.zeros_like), "all inputs of the first batch are black"),
+        ({}, spoilt(images=np.zeros_like), "all inputs of the first batch are 0, which is black"),
         (
             {"learning_rate": 3.0, "optimizer": "adamw", "epochs": 10, "debug": DebugRules(dead=0.2)},
             spoilt(),

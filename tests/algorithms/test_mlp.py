@@ -3,16 +3,22 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_mlops.algorithms.debug_rules import DebugRules
 from ray_mlops.algorithms.examiner import check_algorithm, examination_data
-from ray_mlops.algorithms.mlp import MLP, schedule
+from ray_mlops.algorithms.mlp import MLP, log_loss, schedule
 from ray_mlops.algorithms.worker import LocalWorker, validation_metrics
+from ray_mlops.contract import Data
+from ray_mlops.errors import TrainingError
+from ray_mlops.platform.parts import ArrayPart
 
 SMALL = MLP(hidden=(16, 8), epochs=6, batch_size=64)
 
@@ -73,6 +79,56 @@ def test_contributions_are_measured_from_the_mean_row() -> None:
     mean = model.predict(model.standard.mean[None].astype(np.float32))
     assert np.allclose(model.explain(batch).sum(axis=1), margin - np.log(mean / (1 - mean)), atol=1e-4)
     assert np.allclose(model.explain(batch)[:, 3], 0)  # the constant feature
+
+
+def few_rows(features: Callable[[np.ndarray], np.ndarray], labels: Callable[[np.ndarray], np.ndarray]) -> Data:
+    """400 rows of the examiner's data, whose training rows are changed."""
+    whole = examination_data()
+    given, told = (array[:400] for array in whole.train.arrays())
+    return Data(ArrayPart(features(given), labels(told)), whole.validation, whole.names)
+
+
+def same(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def by_chance(labels: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 2, len(labels)).astype(labels.dtype)
+
+
+def separable() -> Data:
+    """Rows told apart by the sign of a feature: large steps make a fit so sure of each that its sigmoids are flat."""
+    first = examination_data().train.arrays()[0][:400, 0]
+    return few_rows(same, lambda labels: (first > 0).astype(labels.dtype))
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "reason"),
+    [
+        ({"debug": DebugRules(exploding=1e-6)}, few_rows(same, same), "the gradient explodes"),
+        ({"hidden": (16,), "batch_size": 8, "epochs": 20, "learning_rate": 1.0}, separable(), "the gradient vanishes"),
+        ({"learning_rate": 1e30}, few_rows(same, same), "became"),
+        ({"learning_rate": 1e-12}, few_rows(same, same), "does not decrease"),
+        ({"learning_rate": 3.0, "debug": DebugRules(dead=0.5)}, few_rows(same, same), "units of layer . are dead"),
+        ({}, few_rows(np.zeros_like, same), "all inputs of the first batch are 0"),
+        (
+            {"hidden": (256, 256), "epochs": 60, "dropout": 0.0, "debug": DebugRules(overfitting=1.2, patience=1)},
+            few_rows(same, by_chance),
+            "memorises its rows",
+        ),
+    ],
+)
+def test_a_hopeless_fit_is_stopped_with_the_reason(change: dict[str, Any], data: Data, reason: str) -> None:
+    with pytest.raises(TrainingError, match=reason):
+        SMALL.model_copy(update=change).fit(data, LocalWorker())
+
+
+def test_the_log_loss_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import log_loss as theirs
+
+    labels, scores = np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.7, 1.0])
+    assert log_loss(labels, scores) == pytest.approx(theirs(labels, scores))
+    assert np.isnan(log_loss(labels, np.array([0.2, np.nan, 1.0])))
 
 
 @given(st.floats(0, 1))

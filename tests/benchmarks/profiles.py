@@ -102,7 +102,10 @@ def stage(path: Path) -> Callable[[], int]:
 
     run = Run(root=str(path.parent), id="r", recipe="benchmark", uri=str(path.parent / "profile"), fingerprint="f")
     runtime.connect()
-    table: Table = tables.write_arrow(pq.read_table(path), "benchmark.events", run, data=DATA)
+    import ray.data  # which reads its settings
+
+    # Part by part, as `ingest` writes it: the memory of a profile is not that of a table.
+    table: Table = tables.write(ray.data.read_parquet(str(path)), "benchmark.events", run, data=DATA)
     return lambda: analyse.run(AnalyseConfig(), run, table=table).rows
 
 

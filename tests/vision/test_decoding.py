@@ -4,6 +4,7 @@ import pickle
 import struct
 import zlib
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ray_mlops.vision.decoding import Undecodable, decode, probe, turns
 from tests.vision.pictures import encoded, noise, scene
 
 
-def reason(data: bytes, **options: int) -> str:
+def reason(data: bytes, **options: Any) -> str:
     with pytest.raises(Undecodable) as caught:
         decode(data, **options)
     assert isinstance(caught.value, DataError)
@@ -67,6 +68,14 @@ def test_several_pictures_in_one_jpeg_are_a_jpeg() -> None:
     data = encoded(first, "MPO", save_all=True, append_images=[Image.fromarray(scene(seed=2))])
     assert probe(data).format == "JPEG"
     assert np.abs(decode(data).astype(int) - scene(seed=1)).mean() < 12
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_what_is_too_small_or_of_another_format_is_refused_in_every_format(format: str) -> None:
+    data = encoded(noise(7, 40), format)
+    assert decode(data, minimum_side=7).shape == (7, 40, 3)
+    assert reason(data, minimum_side=8) == "too small, a side is below 8 pixels"
+    assert reason(data, formats=("TIFF",)) == f"format {format} is not declared"
 
 
 def test_grey_and_colour_become_what_is_asked_for() -> None:
