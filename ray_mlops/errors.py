@@ -9,6 +9,7 @@
     ├── StorageError (OSError)          the run root or object store refuses to read or write
     ├── SkewError (RuntimeError)        the online path does not give the features of the batch path
     ├── EndpointError (RuntimeError)    an endpoint cannot be started or reached
+    ├── TokenError (RuntimeError)       a cluster does not accept the token
     └── TrainingError (RuntimeError)    a trial or training run failed
 
 Every class takes one positional message and nothing else, so that it survives pickling on its way from a Ray worker.
@@ -49,6 +50,10 @@ class SkewError(RayMlopsError, RuntimeError):
 
 class EndpointError(RayMlopsError, RuntimeError):
     """An endpoint cannot be started, reached or stopped."""
+
+
+class TokenError(RayMlopsError, RuntimeError):
+    """A cluster does not accept the token that it was shown, or was shown none."""
 
 
 class TrainingError(RayMlopsError, RuntimeError):

@@ -31,7 +31,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
             nested = _Whole(nested)
         for name in reversed(path.strip().split(".")):
             nested = {name: nested}
-        config = merge(config, nested)
+        config = _merge(config, nested, "")
     return config
 
 
@@ -45,9 +45,15 @@ def _read(path: str, text: str) -> Any:
         ) from error
 
 
-def merge(config: T, changes: Mapping[str, Any]) -> T:
-    """The config with the fields in `changes` (nested mappings) replaced and everything validated again."""
-    return _merge(config, changes, "")
+def read_back(config: T, dumped: Mapping[str, Any]) -> T:
+    """The config as a dump of it says (nested mappings), validated again: what is no longer in a mapping there is gone."""
+    return _merge(config, _whole(dumped), "")
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _Whole({key: _whole(item) for key, item in value.items()})
+    return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
 def _merge(value: Any, change: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.fraud.predictor import phrases
 from ray_mlops.overrides import nearest
 from ray_mlops.pipeline import AnyConfig
-from ray_mlops.platform import files, store, sweeping, tracking
+from ray_mlops.platform import files, provenance, store, sweeping, tracking
 
 DEFAULT_ROOT = "mlops"
 SILENT = timedelta(days=1)  # a run that has not ended and is not heard of for so long was killed
@@ -44,7 +44,7 @@ def open_run(
         progress=progress,
         show=show,
     )
-    files.write_text(files.join(folder(run), "config.yaml"), dump(config, recipe))
+    files.write_text(provenance.config_file(run.root, run.id), dump(config, recipe))
     try:
         sweeping.refuse_during(run.root)
     except StorageError:
@@ -69,12 +69,20 @@ def save(run: Run, records: Sequence[store.Record], status: str, error: str = ""
 
     stages = [record.to_json() for record in records]
     value = {"id": run.id, "recipe": run.recipe, "status": status, "error": error, "override": run.override}
+    made_by = _made_by(run, records)
     files.write_json(files.join(folder(run), "run.json"), {**value, "stages": stages})
     page = files.join(folder(run), "report.html")
     subtitle = f"{run.recipe}, {status}" + (f", trained against the decision: {run.override}" if run.override else "")
-    files.write_text(page, run_page(stages, title=f"Run {run.id}", subtitle=subtitle, error=error))
+    html = run_page(stages, title=f"Run {run.id}", subtitle=subtitle, error=error, made_by=made_by)
+    files.write_text(page, html)
     _save_stages(run, stages, stages[-1:] if status == "running" else stages)
     return page
+
+
+def _made_by(run: Run, records: Sequence[store.Record]) -> Mapping[str, Any]:
+    """What the model was fitted under, then, when it is one of an earlier run; empty before there is one."""
+    fitted = next((record.artifact for record in records if record.stage == "train"), None)
+    return store.manifest(run.root, "train", fitted.fingerprint).get("conditions", {}) if fitted else {}
 
 
 def _save_stages(run: Run, stages: Sequence[Mapping[str, Any]], written: Sequence[Mapping[str, Any]]) -> None:
@@ -143,7 +151,12 @@ def known(root: str) -> list[dict[str, Any]]:
     base = files.join(files.absolute(root), "runs")
     found = [files.join(base, name, "run.json") for name in files.listing(base)]
     values = [files.read_json(path) for path in found if files.exists(path)]
-    return sorted(values, key=lambda value: value["id"].split("-", 1)[1], reverse=True)
+    return sorted(values, key=lambda value: value["id"].rsplit("-", 3)[1:], reverse=True)
+
+
+def of(root: str, name: str) -> list[dict[str, Any]]:
+    """The runs of the config of this name, newest first."""
+    return [run for run in known(root) if run["id"].rsplit("-", 3)[0] == name]
 
 
 def read_config(path: str) -> tuple[str, dict[str, Any]]:

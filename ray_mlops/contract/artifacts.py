@@ -185,7 +185,8 @@ class Trials(Artifact):
 
 class Trained(Artifact):
     """A fitted model in `uri`/model, made by `algorithm` (kind and hyperparameters); `metrics` are validation figures.
-    Each of `workers` had so many `threads` (0: not recorded).
+    Each of `workers` had so many `threads` (0: not recorded); `hardware` is that of the machine of rank 0 (see
+    `platform.provenance.machine`) with the device that it used.
 
     `performance` says what the fit took (see `stages.train.performance`), `checkpoints` the scores of those that were
     kept, the best first, by their folder."""
@@ -194,6 +195,7 @@ class Trained(Artifact):
     metrics: Mapping[str, float]
     workers: int
     threads: int = 0
+    hardware: Mapping[str, Any] = {}
     rows: int
     performance: Mapping[str, float] = {}
     checkpoints: Mapping[str, float] = {}
@@ -224,8 +226,8 @@ class ModelVersion(Artifact):
 
 
 class Endpoint(Artifact):
-    """A live endpoint: `url` takes `POST /<route>`; the replicas pin `digest`; `capture` is the folder of its log,
-    `monitoring` the one below the run root where its replicas count what they are asked.
+    """A live endpoint: `url` takes `POST /<route>`; the replicas pin `digest`; `capture` is the folder of its log
+    (empty: it was exported, and its log is elsewhere), `monitoring` the one below the run root where its replicas count what they are asked.
 
     `parity_rows` is how many rows had the same features online and in batch before it was deployed; 0: not compared.
     """

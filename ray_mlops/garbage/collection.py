@@ -108,7 +108,7 @@ def _bundles(root: str, known: References, before: datetime) -> _Garbage:
     base = files.join(root, BUNDLES)
     for name in files.listing(base):
         folder = _folder(files.join(base, name))
-        digest = name.removesuffix(".origin.json")
+        digest = name.partition(".")[0]  # what lies beside a bundle goes with it
         if digest in known.bundles or not folder.untouched_since(before):
             continue
         why = (

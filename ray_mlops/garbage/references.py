@@ -11,7 +11,7 @@ from typing import Any
 
 from ray_mlops import commands, runs
 from ray_mlops.errors import StorageError
-from ray_mlops.platform import files, store, tracking
+from ray_mlops.platform import files, provenance, store, tracking
 from ray_mlops.platform.bundle import origin
 from ray_mlops.platform.registry import Registry
 from ray_mlops.platform.table_files import Reference
@@ -97,6 +97,6 @@ def _registered(root: str) -> Iterator[str]:
 def _addresses(root: str) -> Iterator[str]:
     base = files.join(root, "runs")
     for name in files.listing(base):
-        path = files.join(base, name, "config.yaml")
+        path = provenance.config_file(root, name)
         if files.exists(path) and (address := runs.read_config(path)[1].get("tracking_uri")):
             yield address

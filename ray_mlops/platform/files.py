@@ -57,9 +57,11 @@ def _storage(action: str, uri: str) -> Iterator[None]:
         raise
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StorageError(
-            f"cannot {action} {uri}: {reason}. Check the path, its permissions and free space."
-        ) from error
+        raise StorageError(f"cannot {action} {uri}: {reason.rstrip('.')}. {_advice(uri)}") from error
+
+
+def _advice(uri: str) -> str:
+    return s3.advice() if is_remote(uri) else "Check the path, its permissions and free space."
 
 
 def exists(uri: str) -> bool:
@@ -182,9 +184,9 @@ def _create_remote(uri: str, content: bytes) -> bool:
         # The second is what S3 answers to one of two that come at the same moment.
         if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict"):
             return False
-        raise StorageError(f"cannot create {uri}: {error}") from error
+        raise StorageError(f"cannot create {uri}: {str(error).rstrip('.')}. {s3.advice()}") from error
     except BotoCoreError as error:
-        raise StorageError(f"cannot create {uri}: {error}") from error
+        raise StorageError(f"cannot create {uri}: {str(error).rstrip('.')}. {s3.advice()}") from error
     return True
 
 
@@ -210,7 +212,8 @@ def _temporary(path: Path, content: bytes) -> Iterator[str]:
 
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """Wait until no other process has this folder to itself, then have it. Object stores know no locks: there nobody waits."""
+    """Wait until no other process has this folder to itself, then have it. Object stores know no locks: there nobody waits; for
+    those, see `platform.leases`."""
     if is_remote(uri):
         yield
         return

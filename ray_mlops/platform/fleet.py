@@ -44,12 +44,11 @@ def fit(
     Ray's folder has the same name in each attempt, so a killed one is gone on with. Raises `TrainingError`.
     """
     from ray import train
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     _mend(run)
     filesystem, path = files.filesystem(run.uri)
     score = SCORE if endurance.kept else None
-    trainer = DataParallelTrainer(
+    trainer = _trainer()(
         work,
         train_loop_config=dict(loop),
         scaling_config=train.ScalingConfig(**place),
@@ -76,6 +75,20 @@ def fit(
     kept = _kept(result.best_checkpoints or (), run, endurance.kept)
     files.remove(files.join(run.uri, FOLDER))
     return result.return_value, kept
+
+
+def _trainer() -> Any:
+    """Ray's trainer, but for the manager of data sets where there are none: a process which, while the first steps are
+    done, takes more than a second of a core to start."""
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    class Trainer(DataParallelTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            found = super()._create_default_callbacks()
+            return found if self.datasets else [one for one in found if not isinstance(one, DatasetsCallback)]
+
+    return Trainer
 
 
 def fit_here(work: Callable[[dict[str, Any]], Any], loop: Mapping[str, Any], run: Run) -> Any:

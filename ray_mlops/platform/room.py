@@ -3,8 +3,14 @@
 A kind of node counts as often as it is there, or as the autoscaler may start it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
+
+import yaml
+
+_GROUP = "ray.io/node-group"  # Ray's label of the kind of a node
 
 
 class Kind(NamedTuple):
@@ -15,8 +21,9 @@ class Kind(NamedTuple):
     resources: Mapping[str, float]
 
 
-def capacity(address: str) -> tuple[list[Kind], list[Kind]]:
-    """The nodes of the cluster at an address that are there, and those that its autoscaler may start.
+def capacity(address: str) -> tuple[list[Kind], list[Kind] | None]:
+    """The nodes of the cluster at an address that are there, and those that its autoscaler may start; None where there may be
+    one that does not tell.
 
     Whoever asks need not be connected, which takes seconds.
     """
@@ -27,14 +34,41 @@ def capacity(address: str) -> tuple[list[Kind], list[Kind]]:
     state._initialize_global_state(
         GcsClientOptions.create(address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False)
     )
-    here = [Kind(node["NodeID"][:8], 1, node["Resources"]) for node in state.node_table() if node["Alive"]]
-    config = state.get_cluster_config()
-    groups = config.node_group_configs if config else ()
-    return here, [Kind(group.name, group.max_count, dict(group.resources)) for group in groups]
+    nodes = [node for node in state.node_table() if node["Alive"]]
+    here = [Kind(node["NodeID"][:8], 1, node["Resources"]) for node in nodes]
+    if config := state.get_cluster_config():
+        return here, [Kind(group.name, group.max_count, dict(group.resources)) for group in config.node_group_configs]
+    # Ray's own autoscaler does not report what it may start (2.60); it is told in the file with which the head was started.
+    if files := list(_config_files(address)):
+        return here, _startable(files[0])
+    grouped = any(_GROUP in (node.get("Labels") or {}) for node in nodes)  # by KubeRay or `ray up`
+    return here, None if grouped else []
 
 
-def lacking(count: int, resources: Mapping[str, float], here: Sequence[Kind], later: Sequence[Kind]) -> str:
-    """Why so many bundles of these resources will never fit; empty when they do, now or later."""
+def _config_files(address: str) -> Iterator[Path]:
+    """The config of the autoscaler of a cluster, where its head is this machine."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if f"--gcs-address={address}" in words:
+                named = (word.partition("=")[2] for word in words if word.startswith("--autoscaling-config="))
+                yield from (Path(name).expanduser() for name in named)
+
+
+def _startable(config: Path) -> list[Kind] | None:
+    """The kinds of nodes in a config of `ray up` that an autoscaler may start; None where it leaves open what one of them has."""
+    told = yaml.safe_load(config.read_text())
+    kinds = {name: kind for name, kind in told["available_node_types"].items() if name != told["head_node_type"]}
+    if not all(kind.get("resources") for kind in kinds.values()):
+        return None
+    most = told["max_workers"]
+    return [Kind(name, min(kind.get("max_workers", most), most), kind["resources"]) for name, kind in kinds.items()]
+
+
+def lacking(count: int, resources: Mapping[str, float], here: Sequence[Kind], later: Sequence[Kind] | None) -> str:
+    """Why so many bundles of these resources will never fit; empty when they do, now or later, or may as far as is known."""
+    if later is None:
+        return ""
     room = max(sum(kind.most * _fit(kind.resources, resources) for kind in kinds) for kinds in (here, later))
     if room >= count:
         return ""

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -45,7 +46,6 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
     "POLARS_MAX_THREADS": "1",
 }
 _QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray.serve")
@@ -61,16 +61,15 @@ def home() -> Path:
 
 def connect(*, verbose: bool = False) -> None:
     """Connect this process to Ray, starting a local head node when there is none; does nothing when connected."""
-    for key, value in SETTINGS.items():
-        os.environ.setdefault(key, value)
-    os.environ.setdefault("RAY_DATA_PARQUET_BIN_PACKING_BYTES", str(_PARQUET_BYTES_PER_TASK))
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if not os.environ.get("RAY_ADDRESS") else "token")
+    _prepare()
     import ray
 
     if ray.is_initialized():
         return
     shared = os.environ.get("RAY_ADDRESS")
     address = shared or _local_address()
+    # Nobody gives notice to our own head's only node; the watcher would take a second of a core beside the first steps of a fit.
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "1" if shared else "0"
     # Our own head has the settings from its start. Workers with a runtime environment are started anew, one by one,
     # and those that Ray holds ready would be of no use.
     settings = {key: os.environ[key] for key in SETTINGS}
@@ -87,6 +86,34 @@ def connect(*, verbose: bool = False) -> None:
     _quiet(verbose)
     if not shared:
         _leave_spare_cpus()
+
+
+def _prepare() -> None:
+    """Set what Ray reads when it is imported."""
+    for key, value in SETTINGS.items():
+        os.environ.setdefault(key, value)
+    os.environ.setdefault("RAY_DATA_PARQUET_BIN_PACKING_BYTES", str(_PARQUET_BYTES_PER_TASK))
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if not os.environ.get("RAY_ADDRESS") else "token")
+
+
+def identity() -> str:
+    """Names the cluster that commands would use; one that has taken its place at the same address has another name.
+
+    Empty where none answers; the address itself where that is none of a host and a port.
+    """
+    address = os.environ.get("RAY_ADDRESS") or (_record() or {}).get("address", "")
+    if not re.fullmatch(r"[^/]+:[0-9]+", address):
+        return address
+    if not _listens(address):
+        return ""
+    _prepare()
+    from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]  it is not written in Python
+    from ray.exceptions import RayError
+
+    try:
+        return GcsClient(address=address).cluster_id.hex()
+    except (RayError, RuntimeError):  # it is starting, or goes down
+        return ""
 
 
 def _leave_spare_cpus() -> None:
@@ -136,7 +163,7 @@ def _await_executors() -> None:
     """Wait for the threads of Ray Data's executions: an execution that failed is given up on after two seconds, and the first
     call of its thread after `ray.shutdown` would end the process."""
     for thread in threading.enumerate():
-        if thread.name.startswith("StreamingExecutor"):
+        if thread.name.startswith(("StreamingExecutor", "ray-data-metadata-prefetch")):
             thread.join(_EXECUTORS_S)
 
 
@@ -247,11 +274,15 @@ def _start() -> dict[str, Any]:
         owner = subprocess.Popen(
             command, env=environment, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
         )
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and owner.poll() is None:
-        if (record := _record()) and record["pid"] == owner.pid:
-            return record
-        time.sleep(0.05)
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and owner.poll() is None:
+            if (record := _record()) and record["pid"] == owner.pid:
+                return record
+            time.sleep(0.05)
+    except BaseException:  # Ctrl-C: nobody would end a cluster that nobody uses
+        _stop({"pid": owner.pid, "temp_dir": temp_dir})
+        raise
     processes.end(owner.pid)
     raise RayMlopsError(
         f"Ray did not start within {START_TIMEOUT_S} s: {log.read_text()[-500:].strip() or 'no output'}"
@@ -263,9 +294,7 @@ def free_port(low: int = 20000, high: int = 29999) -> int:
     for port in random.sample(range(low, high), 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with suppress(OSError):  # taken
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+                return port
     raise EndpointError(f"no free port between {low} and {high}")

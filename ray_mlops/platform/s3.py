@@ -1,7 +1,8 @@
 """S3 and what speaks like it, asked again with growing pauses while it is overloaded or away for a minute.
 
 Credentials come from the standard AWS chain, the address of another server from `AWS_ENDPOINT_URL_S3` or
-`AWS_ENDPOINT_URL`. Arrow, pyiceberg and boto3 each have retries of their own; here they all get the same.
+`AWS_ENDPOINT_URL`. Arrow, pyiceberg and boto3 each have retries of their own; here they all get the same, as many as
+`AWS_MAX_ATTEMPTS` says.
 """
 
 import os
@@ -10,14 +11,14 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-ATTEMPTS = 10  # at a request, half a minute to two minutes in all; Arrow gives up after six seconds by itself
+_ATTEMPTS = 10  # at a request, half a minute to two minutes in all; Arrow gives up after six seconds by itself
 
 
 class Retries(fs.AwsStandardS3RetryStrategy):
     """What to do about an answer such as 503: wait longer each time, up to 20 s. Also pyiceberg's, which makes one by name."""
 
     def __init__(self) -> None:
-        super().__init__(max_attempts=ATTEMPTS)
+        super().__init__(max_attempts=attempts())
 
 
 class Store(fs.S3FileSystem):
@@ -49,6 +50,22 @@ def opened(uri: str) -> tuple[fs.FileSystem, str]:
     return Store(region=_region(), scheme=address.scheme, endpoint_override=address.netloc), place
 
 
+def attempts() -> int:
+    """How often a request is made before it has failed; raises `ValueError` where the setting is no such number."""
+    given = os.environ.get("AWS_MAX_ATTEMPTS", "").strip() or str(_ATTEMPTS)
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"AWS_MAX_ATTEMPTS is {given!r}, and must be a whole number of 1 or more")
+    return int(given)
+
+
+def advice() -> str:
+    """What to do where it has refused, or not answered, for good."""
+    return (
+        f"Check that {server() or 'Amazon S3'} answers and that the credentials are allowed this in the bucket; what may pass "
+        f"was tried {attempts()} times (AWS_MAX_ATTEMPTS)."
+    )
+
+
 def server() -> str:
     """The address of a server other than Amazon's; empty when there is none."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
@@ -59,7 +76,7 @@ def client() -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS}))
+    return boto3.client("s3", config=Config(retries={"mode": "standard", "total_max_attempts": attempts()}))
 
 
 def of_iceberg() -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel
 
 from ray_mlops.contract import Artifact, Run
-from ray_mlops.platform import files, provenance
+from ray_mlops.platform import files, leases, provenance
 from ray_mlops.platform.source_code import code_hash, digest, module_hashes
 from ray_mlops.stage_names import StageName
 
@@ -65,12 +65,15 @@ class Record:
 def once(step: Step, run: Run, *, again: bool = False, before: Callable[[], None] = lambda: None) -> Record:
     """Run a stage unless its manifest exists and is valid; `again` runs it in any case.
 
-    `before` is called only when the stage really runs. Of two commands at once on one local root, one waits and finds what
-    the other has made.
+    `before` is called only when the stage really runs. Of two commands at once on one root, one waits and finds what the
+    other has made.
     """
     entered = inputs(step, run)
     fingerprint = digest(entered)
-    with files.alone(uri := folder(run.root, step.name, fingerprint)):
+    uri = folder(run.root, step.name, fingerprint)
+    if not again and (saved := _saved(files.join(uri, MANIFEST), step)):
+        return saved
+    with leases.alone(uri):
         placed = replace(run, uri=uri, fingerprint=fingerprint)
         return _once(step, placed, entered, again=again, before=before)
 
@@ -85,13 +88,18 @@ def _once(step: Step, run: Run, entered: dict[str, Any], *, again: bool, before:
     artifact = step.stage(step.config, run, **step.upstream, **context)
     seconds = time.monotonic() - started
     value = {"artifact": artifact.model_dump(mode="json"), "seconds": seconds, "run": run.id, "inputs": entered}
-    files.write_json(manifest, {**value, "context": _dumped(context), "conditions": conditions(step)})
+    files.write_json(manifest, {**value, "context": _dumped(context), "conditions": conditions(step, run)})
     return Record(step.name, "done", seconds, artifact)
 
 
 def folder(root: str, stage: str, fingerprint: str) -> str:
     """Where a stage leaves its files and its manifest; a bundle, which registering makes, lies elsewhere."""
     return files.join(root, FOLDER, stage, fingerprint)
+
+
+def manifest(root: str, stage: str, fingerprint: str) -> dict[str, Any]:
+    """All that is recorded of a stage that has finished."""
+    return files.read_json(files.join(folder(root, stage, fingerprint), MANIFEST))
 
 
 def forget(root: str, stage: str, made: Mapping[str, Any]) -> None:
@@ -114,10 +122,10 @@ def inputs(step: Step, run: Run) -> dict[str, Any]:
     }
 
 
-def conditions(step: Step) -> dict[str, Any]:
+def conditions(step: Step, run: Run) -> dict[str, Any]:
     """What a stage is run under and what does not make it run again: the commit, the libraries, the machine; and its
     code by module, so that a difference can be named."""
-    return {**provenance.conditions(), "modules": module_hashes(_module(step))}
+    return {**provenance.conditions(run.recipe), "modules": module_hashes(_module(step))}
 
 
 def _module(step: Step) -> str:

@@ -7,6 +7,7 @@ runs: whichever comes second sees the other. A mark is renewed while its collect
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from ray_mlops.platform import files
 
 MARK = "gc.json"
 _LASTS = timedelta(minutes=10)
-_RENEWED_AFTER = timedelta(minutes=1)
+_RENEWED_AFTER_S = 60.0
 
 
 def refuse_during(root: str) -> None:
@@ -35,13 +36,13 @@ def marked(root: str) -> Iterator[Callable[[], None]]:
     if not files.create_bytes(uri, _content()):
         refuse_during(root)
         files.write_bytes(uri, _content())  # that of a killed one
-    renewed = datetime.now(UTC)
+    renewed = time.monotonic()
 
     def renew() -> None:
         nonlocal renewed
-        if datetime.now(UTC) - renewed > _RENEWED_AFTER:
+        if time.monotonic() - renewed > _RENEWED_AFTER_S:
             files.write_bytes(uri, _content())
-            renewed = datetime.now(UTC)
+            renewed = time.monotonic()
 
     try:
         yield renew
@@ -57,4 +58,5 @@ def _content() -> bytes:
 def _mark(root: str) -> dict[str, str]:
     found = files.find_bytes(files.join(root, MARK))
     told = json.loads(found) if found else {}
-    return told if told and datetime.fromisoformat(told["until"]) > datetime.now(UTC) else {}
+    left = datetime.fromisoformat(told["until"]) - datetime.now(UTC) if told else timedelta(0)
+    return told if timedelta(0) < left <= _LASTS else {}  # one that lasts longer was left before the clock was set back

@@ -27,6 +27,7 @@ _NO_CONTENT = frozenset(
         "performance",
         "checkpoints",
         "threads",
+        "hardware",
         "latest",
         "version",
         "aliases",

@@ -19,7 +19,7 @@ from ray_mlops import pipeline, recipes, runs
 from ray_mlops.contract import Artifact, CleanTable, ModelVersion, Run, Trained
 from ray_mlops.errors import ConfigError, DataError, RayMlopsError
 from ray_mlops.pipeline import AnyConfig
-from ray_mlops.platform import catalog, files, store
+from ray_mlops.platform import catalog, files, provenance, store
 from ray_mlops.platform.source_code import digest
 from ray_mlops.platform.store import Step
 from ray_mlops.reproduction.comparison import Comparison, Verdict, compare
@@ -74,7 +74,11 @@ class _Verification:
 
     def _now(self, step: Step) -> dict[str, Any]:
         sources = self.sources if step.name == "ingest" and not isinstance(self.sources, str) else None
-        return {"inputs": store.inputs(step, self.run), "conditions": store.conditions(step), "sources": sources}
+        return {
+            "inputs": store.inputs(step, self.run),
+            "conditions": store.conditions(step, self.run),
+            "sources": sources,
+        }
 
     def _as_then(self, step: Step, then: Artifact, manifest: Mapping[str, Any]) -> Step:
         """The stage as it was called, on what was made again instead of what is recorded where that is the same."""
@@ -105,7 +109,7 @@ def verify(
     told = runs.record(root, identity)
     recorded = {entry["stage"]: entry for entry in told["stages"]}
     wanted = _wanted(recorded, stages, identity)
-    config, _ = recipes.load(files.join(root, "runs", identity, "config.yaml"))
+    config, _ = recipes.load(provenance.config_file(root, identity))
     with scratch(root, identity, keep=keep) as (place, tracking):
         run = Run(place, identity, told["recipe"], config.seed, tracking_uri=tracking, override=told["override"])
         verification = _Verification(config, root, run, recorded, _sources(config))

@@ -16,7 +16,7 @@ from ray_mlops.contract import Run, Table
 from ray_mlops.errors import StorageError
 from ray_mlops.garbage import collection
 from ray_mlops.garbage.collection import Freed, collected
-from ray_mlops.platform import files, store, sweeping, tables
+from ray_mlops.platform import files, provenance, store, sweeping, tables
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.registry import Registry
 from ray_mlops.platform.tracking import default_uri
@@ -54,6 +54,7 @@ def bundle(root: str, tmp_path: Path, number: int, history: Table) -> Bundle:
     (tmp_path / "source" / "model").write_text(str(number))
     made = Bundle.write(str(tmp_path / "source"), f"{root}/bundles")
     files.write_json(origin(made.uri), {"history": history.model_dump(mode="json")})
+    files.write_json(provenance.beside(made.uri), {"run": "fraud-1"})
     return made
 
 
@@ -102,7 +103,8 @@ def test_what_nothing_refers_to_is_freed_and_the_rest_stays_whole(root: str, tmp
     found = {name for name in names(root, freed) if not name.startswith("tables/")}
     assert found == {
         "artifacts/clean/loose", "artifacts/train/died", "bundles/.writing-x", f"bundles/{bundles[2].digest}",
-        f"bundles/{bundles[2].digest}.origin.json", "verify/fraud-1-ab", "runs/fraud-1/.run.json.x",
+        f"bundles/{bundles[2].digest}.origin.json", f"bundles/{bundles[2].digest}.made.json", "verify/fraud-1-ab",
+        "runs/fraud-1/.run.json.x",
     }  # fmt: skip
     assert {f"tables/{part}" for part in loose_parts} <= names(root, freed)
     assert all(item.bytes > 0 for item in freed)
@@ -158,8 +160,10 @@ def test_no_run_begins_and_no_other_collection_while_one_works(tmp_path: Path) -
             with pytest.raises(StorageError, match="`ray-mlops gc` is at work"):
                 begin()
         assert files.listing(f"{root}/runs") == []
-    (tmp_path / sweeping.MARK).write_text(json.dumps({"host": "h", "pid": 1, "until": "2026-01-01T00:00:00+00:00"}))
-    runs.open_run(recipes.fraud(), "fraud", root)  # that one was killed long ago
+    for until in ("2026-01-01", "2126-01-01"):  # killed long ago, or before the clock was put back
+        mark = {"host": "h", "pid": 1, "until": f"{until}T00:00:00+00:00"}
+        (tmp_path / sweeping.MARK).write_text(json.dumps(mark))
+        runs.open_run(recipes.fraud(), "fraud", root)
 
 
 def test_bundles_without_a_registry_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,11 @@
 """Rows that belong together come together, whatever blocks they were in."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +15,8 @@ from ray.exceptions import RayTaskError
 
 from ray_mlops.errors import DataError
 from ray_mlops.platform.exchange import deal, exchanged
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def events(count: int = 500, seed: int = 0) -> pa.Table:
@@ -67,6 +74,18 @@ def test_what_goes_wrong_in_a_step_says_so(ray_session: None) -> None:
     with pytest.raises(DataError, match="no such rows") as raised:
         exchanged(in_blocks(events(), 2), steps, 2)
     assert isinstance(raised.value, RayTaskError)
+
+
+@pytest.mark.timeout(300)
+def test_more_than_the_object_store_holds_goes_by_the_disk_and_stays_the_same(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, str(Path(__file__).with_name("small_store.py")), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    assert told["same"]
+    assert told["spilled_mib"] > 100, "the store held it all: nothing was proved"
 
 
 def in_blocks(table: pa.Table, count: int) -> Any:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import boto3
 import pytest
 
 from ray_mlops.errors import StorageError
@@ -47,6 +48,25 @@ def test_folders_are_copied_both_ways(tmp_path: Path) -> None:
     assert (back / "sub" / "part").read_text() == "content"
     with files.localised(target) as folder:
         assert Path(folder, "sub", "part").read_text() == "content"
+
+
+def test_what_is_larger_than_a_part_goes_to_s3_in_parts(
+    s3_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="in-parts")
+    content = os.urandom(1 << 20) * 21  # Arrow's parts have ten MiB
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(content)
+    files.upload(str(tmp_path / "model"), "s3://in-parts/bundle")
+    etag = client.head_object(Bucket="in-parts", Key="bundle/weights")["ETag"].strip('"')
+    assert int(etag.partition("-")[2]) >= 3, etag  # the digest of the parts' digests, and how many there were
+    assert files.read_bytes("s3://in-parts/bundle/weights") == content
+    with files.localised("s3://in-parts/bundle") as folder:
+        assert Path(folder, "weights").read_bytes() == content
+    assert not client.list_multipart_uploads(Bucket="in-parts").get("Uploads"), "none is left open"
 
 
 def test_removing_takes_files_and_folders_and_forgives_absence(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 from ray_mlops.platform import processes
 
@@ -15,3 +17,28 @@ def test_one_that_is_asked_goes_and_is_gone() -> None:
     assert not processes.is_alive(child.pid)
     processes.end(child.pid)  # nothing happens to one that is gone
     assert child.wait() in (0, -signal.SIGTERM)
+
+
+def test_one_that_has_ended_does_not_live_though_nobody_has_asked_for_its_end() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.is_alive(child.pid)
+    child.wait()
+
+
+def test_a_bound_process_gives_its_code_and_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
+    assert processes.call_bound("import sys; sys.exit(int(sys.argv[1]))", ["7"]) == 7
+    child = "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()} '); time.sleep(60)"
+    code = "import sys; from ray_mlops.platform import processes; processes.call_bound(sys.argv[1], sys.argv[2:])"
+    note = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", code, child, str(note)])
+    while not (note.exists() and note.read_text().endswith(" ")):
+        time.sleep(0.02)
+    pid = int(note.read_text())
+    assert processes.is_alive(pid)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while processes.is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

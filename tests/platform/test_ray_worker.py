@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ray_mlops.platform.ray_worker import PROGRESS_FILE, SCORE, UNJUDGED, RayWorker, threads
+from ray_mlops.platform.ray_worker import PROGRESS_FILE, SCORE, UNJUDGED, RayWorker, device, threads
 
 Sent = list[tuple[dict[str, float], str | None]]
 
@@ -81,3 +81,16 @@ def test_the_first_worker_writes_down_how_far_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cpus", "neighbours", "found"), [(4.0, 2, 4), (0.5, 1, 1), (None, 10_000, 1)])
 def test_threads_are_those_reserved_or_a_share_of_the_node(cpus: float | None, neighbours: int, found: int) -> None:
     assert threads(cpus, neighbours) == found
+
+
+@pytest.mark.parametrize(("gpus", "found"), [([], "cpu"), ([3], "cuda:1"), (["3"], "cuda:1")])
+def test_the_device_is_the_gpu_that_ray_has_given(gpus: list[Any], found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    import ray.train.torch
+    import torch
+
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: gpus)
+    monkeypatch.setattr(
+        ray.train.torch, "get_device", lambda: torch.device("cuda", 1)
+    )  # its place among the visible ones
+    assert device() == found

@@ -81,3 +81,37 @@ def test_a_process_leaves_with_its_code_its_output_and_its_exit_handlers() -> No
 
 def test_a_free_port_is_free_and_outside_the_range_of_ray_workers() -> None:
     assert 20000 <= runtime.free_port() < 30000
+
+
+def test_ctrl_c_while_the_cluster_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    starting = subprocess.Popen(
+        [sys.executable, "-c", CONNECT],
+        env={**environment, "RAY_MLOPS_HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A test runner in the background ignores Ctrl-C, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    deadline, mark = time.monotonic() + 60, str(tmp_path / "cluster.json")
+    while not any("gcs_server" in command for command in bearing(mark)):
+        assert time.monotonic() < deadline and starting.poll() is None
+        mark = next((command.split()[-1] for command in bearing(mark)), mark)  # the folder of the cluster
+        time.sleep(0.02)
+    starting.send_signal(signal.SIGINT)
+    assert starting.wait(timeout=60) != 0
+    while found := bearing(mark):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    assert not Path(mark).exists() and not (tmp_path / "cluster.json").exists()
+
+
+def bearing(mark: str) -> list[str]:
+    """The command lines of all processes in which the mark stands."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(file.read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return [command for command in found if mark in command]

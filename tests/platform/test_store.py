@@ -2,8 +2,10 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import pytest
 
 from ray_mlops.contract import Frozen, Profile, Run
@@ -74,13 +76,24 @@ def test_a_stage_that_died_leaves_no_manifest_and_runs_again(run: Run) -> None:
     assert once(count, run).status == "done"
 
 
-def test_of_two_at_once_one_waits_and_finds_what_the_other_made(run: Run) -> None:
+@pytest.fixture(params=["folder", "s3"])
+def shared(request: pytest.FixtureRequest, run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run in a root that several commands use, on a folder and on S3."""
+    if request.param == "folder":
+        return run
+    for name, value in request.getfixturevalue("s3_server").items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket="store")
+    return replace(run, root="s3://store/mlops")
+
+
+def test_of_two_at_once_one_waits_and_finds_what_the_other_made(shared: Run) -> None:
     def slow(config: CountConfig, run: Run) -> Profile:
         time.sleep(0.2)
         return count(config, run)
 
     with ThreadPoolExecutor(4) as pool:
-        records = list(pool.map(lambda _: once(slow, run), range(4)))
+        records = list(pool.map(lambda _: once(slow, shared), range(4)))
     assert sorted(record.status for record in records) == ["done", "reused", "reused", "reused"]
 
 
