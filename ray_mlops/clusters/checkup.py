@@ -16,6 +16,7 @@ from typing import Any
 
 from ray_mlops.clusters import pins
 from ray_mlops.platform import room
+from ray_mlops.platform.cores import cores as own_cores
 
 _SKEW_S = 2.0
 _FREE_BYTES = 5 << 30
@@ -59,7 +60,9 @@ def resources(demands: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
 
 
 def cores() -> float:
-    """The processors of the nodes that are there."""
+    """The processors of the nodes that are there; our own head declares more than it has (see `platform.local_head`)."""
+    if not os.environ.get("RAY_ADDRESS"):
+        return own_cores()
     return sum(kind.resources.get("CPU", 0.0) for kind in room.capacity(_address())[0])
 
 
@@ -74,14 +77,15 @@ def finding(check: str, ok: bool, found: str, todo: str) -> Finding:
     return {"check": check, "ok": ok, "found": found, "todo": "" if ok else todo}
 
 
-def demanded(demand: Mapping[str, Any], here: Sequence[room.Kind], later: Sequence[room.Kind]) -> Finding:
+def demanded(demand: Mapping[str, Any], here: Sequence[room.Kind], later: Sequence[room.Kind] | None) -> Finding:
     """Whether so many bundles of these resources fit, on the nodes that are there or those that may come."""
     count, resources = demand["count"], demand["resources"]
     what = f"{demand['what']} ({count} x {room.text(resources)})"
     if wrong := room.lacking(count, resources, here, later):
         todo = "ask for less, or add nodes of that size to the cluster"
         return finding("resources", False, f"{what} will never fit: {wrong}", todo)
-    when = "there is room" if room.now(count, resources, here) else "the autoscaler can make room"
+    can = "may make room, but does not tell what it can start" if later is None else "can make room"
+    when = "there is room" if room.now(count, resources, here) else f"the autoscaler {can}"
     return finding("resources", True, f"{what}: {when}", "")
 
 
@@ -96,14 +100,20 @@ def _nodes(root: str) -> Iterator[Finding]:
         name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
         sent = time.time()
         told = ray.get(remote.options(scheduling_strategy=strategy).remote(root, node["NodeID"]), timeout=120)
-        yield finding(
-            "storage", not told["storage"], f"{name}: {told['storage'] or f'writes to {root}'}",
-            "give the node's role the right to read and write below the root; a folder must be shared by all nodes",
-        )  # fmt: skip
-        skew = max(sent - told["time"], told["time"] - time.time(), 0.0)
-        yield finding("clock", skew <= _SKEW_S, f"{name}: {skew:.1f} s off", "run chrony or ntpd on the nodes")
-        free = told["free"]
-        yield finding("disk", free > _FREE_BYTES, f"{name}: {free / 1e9:.0f} GB free", "give the nodes larger disks")
+        yield from of_node(name, told, root, asked=(sent, time.time()))
+
+
+def of_node(name: str, told: Mapping[str, Any], root: str, *, asked: tuple[float, float]) -> Iterator[Finding]:
+    """What to think of what a node said of itself between two moments of this clock, seconds since the epoch."""
+    yield finding(
+        "storage", not told["storage"], f"{name}: {told['storage'] or f'writes to {root}'}",
+        "give the node's role the right to read and write below the root; a folder must be shared by all nodes",
+    )  # fmt: skip
+    sent, back = asked
+    skew = max(sent - told["time"], told["time"] - back, 0.0)
+    yield finding("clock", skew <= _SKEW_S, f"{name}: {skew:.1f} s off", "run chrony or ntpd on the nodes")
+    free = told["free"]
+    yield finding("disk", free > _FREE_BYTES, f"{name}: {free / 1e9:.0f} GB free", "give the nodes larger disks")
 
 
 def look(root: str, node: str) -> dict[str, Any]:

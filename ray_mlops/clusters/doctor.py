@@ -5,7 +5,7 @@ from typing import Any
 
 from ray_mlops import recipes
 from ray_mlops.clusters import checkup, packing, pins, submitting
-from ray_mlops.errors import ConfigError, RayMlopsError
+from ray_mlops.errors import ConfigError, RayMlopsError, TokenError
 from ray_mlops.platform import files
 
 
@@ -29,6 +29,8 @@ def examine(
             found.append(checkup.finding("token", True, f"{address} accepts it", ""))
             wanted["root"] = root
             return [*found, *submitting.run_checkup(jobs, package, wanted)]
+    except TokenError as error:
+        return [*found, checkup.finding("token", False, f"{address} does not accept it", str(error).partition(": ")[2])]
     except RayMlopsError as error:
         return [*found, checkup.finding("cluster", False, str(error), "mend this first, then ask again")]
     finally:

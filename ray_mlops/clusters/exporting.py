@@ -9,11 +9,12 @@ from typing import Any, Literal, get_args
 import yaml
 
 from ray_mlops import commands
-from ray_mlops.contract import ModelVersion
+from ray_mlops.contract import Endpoint, ModelVersion
 from ray_mlops.errors import ConfigError
 from ray_mlops.overrides import nearest
 from ray_mlops.platform import files, runtime
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving.access import opening
 
 Target = Literal["serve", "kuberay", "compose"]
@@ -48,6 +49,26 @@ def export(root: str, target: str, model: str, assignments: Sequence[str], *, im
         return _yaml(_service(version, served, config, image))
     served["http_options"]["host"] = _EVERYWHERE  # of the container, which publishes its port on this machine only
     return _yaml(_compose(run.root, served, image))
+
+
+def remember(root: str, model: str, assignments: Sequence[str], url: str) -> None:
+    """Record below the run root that this version answers at `url` once its manifest is applied, so that `watch` finds what its
+    replicas count there. Its capture log stays with them."""
+    run = commands.administration(root)
+    version, _, config = commands.deployable(run, model, assignments)
+    name = endpoints.named(config.name, version)
+    endpoint = Endpoint(
+        uri="",
+        fingerprint=version.fingerprint,
+        name=name,
+        url=url.rstrip("/"),
+        version=version.version,
+        digest=version.digest,
+        capture="",
+        monitoring=endpoints.monitoring_folder(run.root, name),
+        route="predict" if commands.of_images(version) else "score",
+    )
+    endpoints.remember(endpoint, run.root)
 
 
 def _for_pods(fields: Mapping[str, Any], root: str, bundle: Bundle) -> dict[str, Any]:

@@ -34,6 +34,12 @@ def pinned() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def requirements(pins: Mapping[str, str]) -> list[str]:
+    """What pip is to install on a cluster: `name==version` of all but Python and Ray, which are the cluster's own. A local build
+    such as torch 2.14.1+cpu is on no index, and is asked for as 2.14.1."""
+    return [f"{name}=={version.partition('+')[0]}" for name, version in pins.items() if name not in ("python", "ray")]
+
+
 def differences(pins: Mapping[str, str]) -> list[str]:
     """What is another version here, or missing, one line each: `numpy 2.3.1 instead of 2.4.6`."""
     lines = []

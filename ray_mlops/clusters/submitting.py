@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shlex
+import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 from ray_mlops import recipes
 from ray_mlops.clusters import local, packing, pins
-from ray_mlops.errors import ConfigError, RayMlopsError
+from ray_mlops.errors import ConfigError, RayMlopsError, TokenError
 from ray_mlops.pipeline import AnyConfig
 from ray_mlops.platform import files
 
@@ -87,7 +88,7 @@ def packed(recipe: str, include: Sequence[str]) -> Iterator[packing.Package]:
 def client(address: str) -> Iterator[Any]:
     """Ray's client of a cluster's jobs, with the token of our own cluster, or that of the environment or `~/.ray`.
 
-    Raises `RayMlopsError` where nothing answers, or the token is refused.
+    Raises `TokenError` where the token is refused, `RayMlopsError` where nothing answers.
     """
     own = local.known(address)
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -100,17 +101,30 @@ def client(address: str) -> Iterator[Any]:
     for name in ("job.sdk", "dashboard_sdk"):  # they tell of every package and every connection
         logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
     verify = os.environ.get("SSL_CERT_FILE") or True  # the certificate of a TLS proxy in front
+    if verify is not True and not os.path.exists(verify):
+        raise ConfigError(
+            f"SSL_CERT_FILE is {verify}, where nothing is: name the certificate of your authority, or unset it"
+        )
     try:
         yield JobSubmissionClient(address, verify=verify)
     except AuthenticationError as error:
-        raise RayMlopsError(
+        raise TokenError(
             f"{address} does not accept the token: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's own "
             "(RAY_AUTH_MODE=disabled where it asks for none)"
         ) from error
     except RayMlopsError:
         raise
     except (RuntimeError, ConnectionError) as error:
-        raise RayMlopsError(f"the cluster at {address} refuses: {str(error)[:500]}") from error
+        raise RayMlopsError(f"the cluster at {address} refuses: {str(error)[:500]}{_of_tls(error)}") from error
+
+
+def _of_tls(error: BaseException) -> str:
+    """What to do where it is the certificate that was not trusted."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # pyright: ignore[reportAssignmentType]  one of them is there
+    if not isinstance(error, ssl.SSLError):
+        return ""
+    return f" ({error}). Set SSL_CERT_FILE to the certificate of the authority that has signed the one of the server."
 
 
 def _send(jobs: Any, package: packing.Package, entrypoint: str, install: bool) -> str:
@@ -121,8 +135,7 @@ def _send(jobs: Any, package: packing.Package, entrypoint: str, install: bool) -
         "env_vars": {**forwarded, "PYTHONUNBUFFERED": "1"},
     }
     if install:
-        wanted = {name: version for name, version in pins.pinned().items() if name not in ("python", "ray")}
-        environment["pip"] = {"packages": [f"{name}=={version}" for name, version in wanted.items()]}
+        environment["pip"] = {"packages": pins.requirements(pins.pinned())}
     return jobs.submit_job(entrypoint=entrypoint, runtime_env=environment, metadata={"by": "ray-mlops submit"})
 
 

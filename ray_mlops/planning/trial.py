@@ -27,20 +27,23 @@ def plan(
         raise ConfigError(f"--share {share:g}: a share between 0 and 0.5, as twice as many rows are run as well")
     config, name = recipes.load(recipe, assignments)
     runtime.connect(verbose=verbose)
-    cores = _room(config)
+    _check_room(config)
     with scratch(files.absolute(root), f"plan-{name.rpartition('/')[2]}") as (place, tracking):
         run = Run(place, "plan", name, config.seed, tracking_uri=tracking, override="an estimate")
         # The first also loads libraries and starts workers, so it is not counted.
-        samples = [_sampled(config, run, part, verbose=verbose) for part in (share / 2, share, 2 * share)]
-    print(*told(list(estimates(*samples[1:])), *samples[1:], cores=cores, price=price), sep="\n")
+        # The nodes are counted while they are there: those that an autoscaler starts come with the first, and go when idle.
+        runs = [
+            (_sampled(config, run, part, verbose=verbose), checkup.cores()) for part in (share / 2, share, 2 * share)
+        ]
+    samples, cores = [sampled for sampled, _ in runs[1:]], round(max(count for _, count in runs))
+    print(*told(list(estimates(*samples)), *samples, cores=cores, price=price), sep="\n")
 
 
-def _room(config: AnyConfig) -> int:
-    """The cores of the cluster; raises `ConfigError` when it will never have what the recipe asks for."""
+def _check_room(config: AnyConfig) -> None:
+    """Raise `ConfigError` when the cluster will never have what the recipe asks for."""
     for finding in checkup.resources(submitting.demands(config)):
         if not finding["ok"]:
             raise ConfigError(f"{finding['found']}: {finding['todo']}")
-    return round(checkup.cores())
 
 
 def _sampled(config: AnyConfig, run: Run, share: float, *, verbose: bool) -> Sampled:
@@ -72,7 +75,7 @@ def _rows(records: Sequence[store.Record]) -> int:
 
 
 def told(found: Sequence[Estimate], small: Sampled, large: Sampled, *, cores: int, price: float) -> Iterator[str]:
-    """The lines of the table."""
+    """The lines of the table; with no `cores` the nodes that worked are gone, and what they cost is not known."""
     rows = round(large.rows / large.share)
     yield ""
     yield f"{'stage':<9} {small.rows:>12,} rows {large.rows:>12,} rows {'about ' + format(rows, ','):>19} rows {'at most':>10}"
@@ -81,11 +84,14 @@ def told(found: Sequence[Estimate], small: Sampled, large: Sampled, *, cores: in
     about, most = sum(one.about for one in found), sum(one.most for one in found)
     sums = sum(one.small for one in found), sum(one.large for one in found)
     yield f"{'all':<9} {_time(sums[0]):>17} {_time(sums[1]):>17} {_time(about):>24} {_time(most):>10}"
-    if price:
+    if price and not cores:
+        yield "cost: unknown, as no node with processors was seen; the times above are those of whatever nodes worked"
+    elif price:
         costs = [seconds / 3600 * cores * price for seconds in (about, most)]
         yield f"cost: about {costs[0]:,.2f}, at most {costs[1]:,.2f}, at {price:g} a core and hour on {cores} cores"
+    where = f"on this cluster's {cores} cores" if cores else "on this cluster"
     yield (
-        f"on this cluster's {cores} cores; register and deploy take seconds more. `at most` has all work grow with the rows, "
+        f"{where}; register and deploy take seconds more. `at most` has all work grow with the rows, "
         "which a search with a budget does not."
     )
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,5 +46,6 @@ def test_compose_is_valid_and_listens_on_this_machine_only() -> None:
     assert services["head"]["environment"]["RAY_AUTH_MODE"] == "token"
 
 
-def test_the_stack_of_roles_passes_its_linter() -> None:
-    tool("cfn-lint", str(ROOT / "cluster" / "aws.yaml"))
+@pytest.mark.parametrize("name", ["aws.yaml", "watch.yaml"])
+def test_the_stacks_pass_their_linter(name: str) -> None:
+    tool("cfn-lint", str(ROOT / "cluster" / name))

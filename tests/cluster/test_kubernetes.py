@@ -7,6 +7,7 @@ import pytest
 import ray
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
+from ray_mlops import cli
 from tests.cluster import manifests
 
 EKS = Path(__file__).resolve().parents[2] / "cluster" / "eks"
@@ -64,6 +65,35 @@ def test_rays_autoscaler_reads_the_groups(name: str, field: str | None) -> None:
 def test_the_job_runs_an_entry_point_that_exists() -> None:
     (job,) = read("rayjob.yaml")
     assert (EKS.parents[1] / job["spec"]["entrypoint"].split()[1]).is_file()
+
+
+@pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
+def test_a_worker_that_must_go_is_drained_in_the_time_it_has(name: str) -> None:
+    (manifest,) = read(name)
+    pods = [each["spec"] for each in manifests.templates(manifest) if each["spec"]["containers"][0]["name"] == "worker"]
+    assert len(pods) == 2
+    for pod in pods:
+        program, *words, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert program == "ray-mlops" and words == ["cluster", "drain", "--seconds"]
+        assert cli.main([*words, seconds, "--help"]) == 0
+        assert int(seconds) < pod["terminationGracePeriodSeconds"] < 120  # what a spot node has
+
+
+def test_the_watch_may_reach_the_cluster_and_nothing_else() -> None:
+    (cron,) = read("watch.yaml")
+    pod = cron["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    secret = next(one["valueFrom"]["secretKeyRef"] for one in container["env"] if one["name"] == "RAY_AUTH_TOKEN")
+    (cluster,) = read("raycluster.yaml")
+    assert secret == {"name": cluster["metadata"]["name"], "key": "auth_token"}  # where KubeRay keeps it
+    assert f"--address=http://{cluster['metadata']['name']}-head-svc:8265" in container["command"]
+    policies = {one["metadata"]["name"]: one["spec"] for one in read("policies.yaml") if one["kind"] == "NetworkPolicy"}
+    (label,) = policies["watches"]["podSelector"]["matchLabels"].items()
+    assert label in pod["metadata"]["labels"].items()
+    allowed = [
+        rule for rule in policies["ray"]["ingress"] if {"podSelector": {"matchLabels": dict([label])}} in rule["from"]
+    ]
+    assert [rule["ports"] for rule in allowed] == [[{"protocol": "TCP", "port": 8265}]]
 
 
 def test_policies_let_in_only_who_is_named_and_keep_the_nodes_role_away() -> None:

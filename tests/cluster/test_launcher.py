@@ -1,6 +1,7 @@
 """The files of Ray's cluster launcher, read by Ray itself; on EC2 also started, against a simulated AWS."""
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from ray.autoscaler.tags import TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+from ray_mlops import cli
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 REGION = "eu-central-1"
@@ -51,6 +54,16 @@ def test_nothing_of_a_cluster_is_open_to_the_world(name: str) -> None:
     assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
     assert "/home/ray/.ray/auth_token" in config["file_mounts"]
     assert config["available_node_types"]["head"]["resources"] == {"CPU": 0}
+
+
+@pytest.mark.parametrize("name", ["ec2", "gcp"])
+def test_every_worker_listens_for_the_notices_of_its_cloud(name: str) -> None:
+    config = filled(name)
+    (line,) = [one for one in config["worker_start_ray_commands"] if "ray-mlops" in one]
+    words = line.split(" ray-mlops ")[1].split(" < ")[0].split()
+    assert cli.main([*words, "--help"]) == 0
+    assert ("--cloud=gce" in words) == (name == "gcp") and words[-1] == "--address=$RAY_HEAD_IP:6379"
+    assert not any("ray-mlops" in one for one in config["head_start_ray_commands"])
 
 
 def wanted(config: dict[str, Any], resources: dict[str, float], *, failed: str = "") -> str:
@@ -147,3 +160,43 @@ def test_roles_may_do_what_is_theirs_and_no_more() -> None:
         for statement in resources[name]["Properties"]["PolicyDocument"]["Statement"]:
             changing = not str(statement["Action"]).startswith(("['ec2:Describe", "ecr:GetAuth"))
             assert not changing or statement["Resource"] != "*" or statement.get("Condition"), statement
+
+
+def test_the_schedule_reaches_the_head_and_no_other_node(aws: dict[str, str]) -> None:
+    config = bootstrap_aws(prepare_config(filled("ec2", **aws)))
+    provider = AWSNodeProvider({**config["provider"]}, "ray-mlops")
+    for kind, name in (("head", "head"), ("worker", "cpu-spot")):
+        tags = {TAG_RAY_NODE_KIND: kind, TAG_RAY_USER_NODE_TYPE: name}
+        provider.create_node(config["available_node_types"][name]["node_config"], tags, 1)
+    (head,) = provider.non_terminated_nodes({TAG_RAY_NODE_KIND: "head"})
+
+    resources = cfn_yaml.load(str(CLUSTER / "watch.yaml"))["Resources"]
+    words = {"AWS::Partition": "aws", "Recipe": "fraud", "Bucket": aws["BUCKET"], "Act": "retrain"}
+
+    def resolved(value: Any) -> str:
+        return re.sub(r"\$\{([\w:]+)\}", lambda found: words[found[1]], value["Fn::Sub"])
+
+    look = resources["Look"]["Properties"]
+    role = "arn:aws:iam::123456789012:role/watch"
+    target = {"Arn": resolved(look["Target"]["Arn"]), "RoleArn": role, "Input": resolved(look["Target"]["Input"])}
+    target["RetryPolicy"] = dict(look["Target"]["RetryPolicy"])
+    schedules = boto3.client("scheduler")
+    when = {"ScheduleExpression": "rate(5 minutes)", "FlexibleTimeWindow": dict(look["FlexibleTimeWindow"])}
+    schedules.create_schedule(Name="watch", Target=target, **when)
+
+    # What the scheduler does when it is time: the action that the target's name ends with, with the input as its parameters.
+    kept = schedules.get_schedule(Name="watch")["Target"]
+    service, action = kept["Arn"].rpartition("aws-sdk:")[2].split(":")
+    assert (service, action) == ("ssm", "sendCommand")
+    sent = boto3.client(service).send_command(**json.loads(kept["Input"]))["Command"]
+    assert sent["InstanceIds"] == [head]
+    assert f"--root s3://{aws['BUCKET']}/mlops" in sent["Parameters"]["commands"][0]
+
+
+def test_the_schedule_may_send_to_heads_of_ours_only() -> None:
+    role = cfn_yaml.load(str(CLUSTER / "watch.yaml"))["Resources"]["Sends"]["Properties"]
+    (policy,) = role["Policies"]
+    document, instances = policy["PolicyDocument"]["Statement"]
+    assert str(document["Resource"]).count("document/AWS-RunShellScript") == 1
+    tags = {"ssm:resourceTag/ray-cluster-name": "ray-mlops", "ssm:resourceTag/ray-node-type": "head"}
+    assert instances["Condition"]["StringEquals"] == tags

@@ -90,6 +90,11 @@ def test_too_much_is_refused_and_the_largest_file_named(project: Path) -> None:
         packing.pack("fraud", ["weights.bin"])
 
 
+def test_what_is_installed_there_can_be_found_on_an_index() -> None:
+    pinned = {"python": "3.11.9", "ray": "2.60.0", "torch": "2.14.1+cpu", "numpy": "2.4.6"}
+    assert pins.requirements(pinned) == ["torch==2.14.1", "numpy==2.4.6"]
+
+
 def test_pins_hold_every_library_and_find_what_differs() -> None:
     pinned = pins.pinned()
     assert {"python", "ray", "numpy", "xgboost-cpu", "pyarrow", "starlette"} <= set(pinned)

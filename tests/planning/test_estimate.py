@@ -32,6 +32,11 @@ def test_the_table_has_every_stage_the_sum_and_the_price() -> None:
     assert lines[5].startswith("cost: about 0.00, at most 0.01, at 0.05 a core and hour on 2 cores")
 
 
+def test_what_nodes_cost_that_nobody_has_seen_is_not_called_nothing() -> None:
+    lines = list(told(list(estimates(SMALL, LARGE)), SMALL, LARGE, cores=0, price=0.05))
+    assert lines[5].startswith("cost: unknown") and "0.00" not in "".join(lines) and "0 cores" not in "".join(lines)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.6, -1.0])
 def test_a_share_that_is_none_is_refused_before_anything_runs(share: float) -> None:
     with pytest.raises(ConfigError, match="--share"):
