@@ -15,7 +15,7 @@ from ray_mlops.monitoring.causes import CauseReport
 from ray_mlops.online.opening import kind_of
 from ray_mlops.overrides import nearest
 from ray_mlops.overrides import override as apply
-from ray_mlops.platform import files, registry, runtime, store, tracking
+from ray_mlops.platform import files, provenance, registry, runtime, store, tracking
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.serving import gate, records
 from ray_mlops.serving.rollouts import ending
@@ -145,11 +145,13 @@ def reject(root: str, model: str, reason: str) -> None:
 
 
 def lineage(root: str, model: str) -> None:
-    """Print what a version was made from, out of its verified bundle, and what was done to it since, as YAML."""
+    """Print what a version was made from, out of its verified bundle and what lies beside it, and what was done to it since,
+    as YAML."""
     version = named(registry.open_registry(administration(root)), model, default="champion")
     bundle = Bundle.load(version.uri, digest=version.digest)
     made: dict[str, Any] = {"model": f"{version.name}/{version.version}", "digest": version.digest, "run": version.run}
     made |= bundle.json("lineage.json") if bundle.has("lineage.json") else {}
+    made |= provenance.told(version.uri)
     made["changes"] = [change.model_dump(mode="json") for change in reversed(version.changes)]
     print(yaml.safe_dump(made, sort_keys=False), end="")
 

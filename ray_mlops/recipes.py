@@ -13,7 +13,7 @@ from ray_mlops.contract import ImageSchema
 from ray_mlops.errors import ConfigError
 from ray_mlops.fraud.features import FeaturesConfig, Split, Window
 from ray_mlops.fraud.simulate import TRANSACTIONS
-from ray_mlops.overrides import merge, nearest, override
+from ray_mlops.overrides import nearest, override, read_back
 from ray_mlops.pipeline import AnyConfig, Config, ImageConfig
 from ray_mlops.stages.images.ingest import IngestConfig as ImageIngestConfig
 from ray_mlops.stages.ingest import IngestConfig, Simulator
@@ -98,7 +98,7 @@ def load(name: str, assignments: Iterable[str] = ()) -> tuple[AnyConfig, str]:
     """
     if name.endswith((".yaml", ".yml")):
         recipe, fields = runs.read_config(name)
-        return override(merge(_recipe(recipe)(), fields), assignments), recipe
+        return override(read_back(_recipe(recipe)(), fields), assignments), recipe
     return override(_recipe(name)(), assignments), name
 
 

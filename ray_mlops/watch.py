@@ -5,12 +5,14 @@ recipe runs until a challenger is registered, which comes beside the champion an
 the version before is brought back. All state is in the run root: whoever comes after a watch that was killed goes on with it.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
-from ray_mlops import commands, console, recipes, rollout_commands
+from ray_mlops import commands, console, crontab, recipes, rollout_commands
 from ray_mlops.contract import Endpoint, ModelVersion, Verdict
 from ray_mlops.errors import ConfigError, EndpointError
 from ray_mlops.monitoring.attempts import Attempt, Attempts, Ongoing, cooled_down
@@ -18,7 +20,8 @@ from ray_mlops.monitoring.cause_files import CauseFiles
 from ray_mlops.monitoring.causes import CauseReport
 from ray_mlops.monitoring.history import History
 from ray_mlops.monitoring.proposals import moment
-from ray_mlops.platform import registry, store
+from ray_mlops.platform import processes, registry, runtime, store
+from ray_mlops.platform.cluster_guard import ClusterGuard
 from ray_mlops.serving.rollouts import replicas
 from ray_mlops.serving.rollouts.records import Records
 from ray_mlops.stages import deploy as deploy_stage
@@ -33,7 +36,7 @@ def run(
     recipe: str, root: str, assignments: Sequence[str], *, once: bool = False, override: str = "", verbose: bool = False
 ) -> int:
     """Look again and again, or `once`; the exit code of a single look is 1 where it, or what it did, failed."""
-    watch = Watch(recipe, root, assignments, override=override, verbose=verbose)
+    watch = Watch(recipe, root, assignments, override=override, verbose=verbose, apart=not once)
     while True:
         began = time.monotonic()
         fine = watch.look()
@@ -43,10 +46,18 @@ def run(
 
 
 class Watch:
-    """Watches the endpoint of a recipe; `override` is the reason for training against the decision, as in a run."""
+    """Watches the endpoint of a recipe; `override` is the reason for training against the decision, as in a run. What is done is
+    done in a process of its own where it is to be kept `apart`: the one that looks has no connection to Ray that could break."""
 
     def __init__(
-        self, recipe: str, root: str, assignments: Sequence[str], *, override: str = "", verbose: bool = False
+        self,
+        recipe: str,
+        root: str,
+        assignments: Sequence[str],
+        *,
+        override: str = "",
+        verbose: bool = False,
+        apart: bool = False,
     ) -> None:
         config, name = recipes.load(recipe, assignments)
         self.settings, self._config = config.watch, config
@@ -59,11 +70,13 @@ class Watch:
             )
         self._run = replace(run, id=BY, recipe=name, tracking_uri=config.tracking_uri or run.tracking_uri)
         self._name = config.deploy.name or config.register.name
-        self._told = ""
+        self._apart, self._told, self._cluster = apart, "", ""
 
     def look(self) -> bool:
         """Judge what has come since, tell it, and do what is allowed; False where that failed. The loop goes on all the same."""
         try:
+            if self.settings.act:
+                self._there()
             endpoint = deploy_stage.live_endpoint(self._run.root, self._name)
             if endpoint is None:
                 self._say("the endpoint does not answer. Another model would not mend that: nothing is done")
@@ -75,7 +88,7 @@ class Watch:
 
     def _judged(self, endpoint: Endpoint) -> CauseReport | None:
         """Run the monitor stage and tell the verdict; the report of the alarms that there are."""
-        version = replicas.known(self._run.root, self._name).version
+        version = replicas.answering(self._run.root, endpoint, self._registry().versions(self._config.register.name))
         step = store.Step(
             "monitor",
             monitor.run,
@@ -102,6 +115,11 @@ class Watch:
             return self._go_on(attempts, left, endpoint)
         if report is None or report.action == "keep" or attempts.last(report.id):
             return True
+        if not endpoint.capture:
+            self._say(
+                f"{report.action} is proposed: export the version that shall answer, an exported endpoint has no rollouts"
+            )
+            return True
         allowed = _ALLOWED_BY[report.action]
         if allowed not in self.settings.act:
             self._say(f"{report.action} is proposed and not allowed: --act {allowed} allows it")
@@ -110,14 +128,14 @@ class Watch:
         if wait_s:
             self._say(f"{report.action} is proposed; not before {moment(time.time() + wait_s)}, after the last one")
             return True
-        if (under_way := Records(self._run.root, self._name).running()) and under_way.alive():
+        if (under_way := (rollouts := Records(self._run.root, self._name)).running()) and rollouts.alive(under_way):
             self._say(f"{report.action} is proposed; the rollout {under_way.id} is under way, its end is waited for")
             return True
         return self._attempt(attempts, report)
 
     def _go_on(self, attempts: Attempts, left: Attempt, endpoint: Endpoint) -> bool:
         """Take up what was cut off, or give it up."""
-        if left.alive():
+        if attempts.alive(left):
             self._say(f"{left.action} is under way on {left.host} (process {left.pid})")
             return True
         reports = CauseFiles(endpoint.monitoring, left.digest).all()
@@ -134,22 +152,55 @@ class Watch:
         return self._attempt(attempts, report)
 
     def _attempt(self, attempts: Attempts, report: CauseReport) -> bool:
+        if not self._there():
+            self._say(f"{report.action} waits until the Ray cluster at {os.environ['RAY_ADDRESS']} answers")
+            return True
+        if self._apart:
+            return self._look_apart()
         attempt = attempts.begin(report, BY)
         if attempt is None:
             return True  # another watch was faster
         act = self._retrain if report.action == "retrain" else self._roll_back
-        with Ongoing(attempts, attempt) as ongoing:
+        with Ongoing(attempts, attempt) as ongoing, ClusterGuard(partial(self._cut_off, ongoing)) as guard:
             try:
                 act(ongoing, report)
             except Exception as error:  # noqa: BLE001 - a training that fails ends no watch
-                ongoing.end("failed", _words(error))
-                console.complain(f"watch of {self._name}: {report.action} failed: {_words(error)}")
+                if lost := guard.why():
+                    ongoing.note("interrupted", status="interrupted", reason=f"{lost}: {_words(error)}")
+                    self._say(f"{report.action} is cut off: {lost}")
+                else:
+                    ongoing.end("failed", _words(error))
+                    console.complain(f"watch of {self._name}: {report.action} failed: {_words(error)}")
                 return False
             except BaseException as error:
                 ongoing.note("interrupted", status="interrupted", reason=f"the watch was stopped: {_words(error)}")
                 raise
         self._say(f"{report.action}: {ongoing.attempt.status}. {ongoing.attempt.reason}")
         return True
+
+    def _there(self) -> bool:
+        """Whether the cluster can be worked on; a local one is started where there is none. Tells when it is another one."""
+        found = runtime.identity()
+        if found and self._cluster not in ("", found):
+            self._say("another Ray cluster has taken the place of the one before: it is worked on from now on")
+        self._cluster = found or self._cluster
+        return bool(found) or not os.environ.get("RAY_ADDRESS")
+
+    def _look_apart(self) -> bool:
+        """Have another process look once, and do what is to be done; it dies with this one."""
+        words = crontab.looking(
+            self._recipe, self._run.root, self._assignments, override=self._override, verbose=self._verbose
+        )
+        code = processes.call_bound("from ray_mlops import cli; cli.entry()", words)
+        if code < 0:
+            self._say(f"the process that acted was ended by signal {-code}: the next look goes on with it")
+        return code == 0
+
+    def _cut_off(self, ongoing: Ongoing, why: str) -> None:
+        """End this process, whose driver of Ray waits for a cluster that is not there any more."""
+        ongoing.note("interrupted", status="interrupted", reason=why)
+        self._say(f"{ongoing.attempt.action} is cut off: {why}")
+        os._exit(1)
 
     def _retrain(self, ongoing: Ongoing, report: CauseReport) -> None:
         running = replicas.known(self._run.root, self._name).version

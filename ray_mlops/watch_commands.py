@@ -18,6 +18,9 @@ def watch(
     act: Annotated[
         list[str], typer.Option(help="what may be done without asking: retrain, rollback (repeatable)")
     ] = [],  # noqa: B006  typer reads the default, nobody changes it
+    crontab: Annotated[
+        bool, typer.Option("--crontab", help="print the line that has cron look, for `crontab -e`, and leave")
+    ] = False,
     root: Annotated[
         str, typer.Option(envvar="RAY_MLOPS_ROOT", help="run root: a folder or s3://bucket/prefix")
     ] = "mlops",
@@ -28,6 +31,7 @@ def watch(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="show Ray's logs")] = False,
 ) -> int:
     """Watch the endpoint of a recipe: explain alarms, and retrain or roll back where that is allowed."""
+    from ray_mlops import crontab as cron
     from ray_mlops import watch as loop
     from ray_mlops.serving.rollouts import plan
 
@@ -36,4 +40,7 @@ def watch(
         chosen.append(f"watch.every_s={plan.seconds(every, '--every')}")
     if act:
         chosen.append(f"watch.act={json.dumps(act)}")
+    if crontab:
+        print(cron.line(recipe, root, chosen, override=override))
+        return 0
     return loop.run(recipe, root, chosen, once=once, override=override, verbose=verbose)

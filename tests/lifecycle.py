@@ -38,6 +38,13 @@ def call(*arguments: str, timeout_s: float = 240, **extra: str) -> subprocess.Co
     )
 
 
+def job(name: str, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run one of the entry points that `ray job submit` runs, on the test session's Ray."""
+    script = Path(__file__).resolve().parents[1] / "jobs" / f"{name}.py"
+    done = [sys.executable, str(script), *arguments]
+    return subprocess.run(done, check=False, capture_output=True, text=True, timeout=timeout_s, env=environment())
+
+
 def call_until(stage: str, number: signal.Signals, delay_s: float, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command and send it a signal `delay_s` after `stage` has begun; waits for its end."""
     process = subprocess.Popen(

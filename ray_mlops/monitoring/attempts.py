@@ -56,13 +56,15 @@ class Attempt(Frozen):
         """Whether nothing is left to do about the report."""
         return self.status not in ("running", "interrupted")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody is at it for certain: it was ended, or its process was one of this machine and is no more."""
+        here = self.host == socket.gethostname()
+        return self.status != "running" or (here and (self.pid == os.getpid() or not processes.is_alive(self.pid)))
+
     def alive(self) -> bool:
-        """Whether the process that runs it may still be there."""
-        if self.status != "running":
-            return False
-        if self.host == socket.gethostname() and (self.pid == os.getpid() or not processes.is_alive(self.pid)):
-            return False
-        return (datetime.now(UTC) - self.beat).total_seconds() < SILENT_S
+        """Whether the process that runs it may still be there, as far as its last beat tells."""
+        return not self.stopped and abs((datetime.now(UTC) - self.beat).total_seconds()) < SILENT_S
 
 
 class Attempts:
@@ -85,6 +87,14 @@ class Attempts:
         """The last attempts at reports that have not come to an end, whether or not somebody is at them."""
         latest = {one.report: one for one in sorted(self.all(), key=lambda one: one.number)}
         return [one for one in latest.values() if not one.ended]
+
+    def alive(self, attempt: Attempt) -> bool:
+        """Whether somebody may still be at one. Where its last beat seems long ago the clock may have jumped: another is waited for."""
+        if attempt.stopped or attempt.alive():
+            return not attempt.stopped
+        time.sleep(1.5 * BEAT_S)
+        now = self.last(attempt.report)
+        return now is not None and now.beat != attempt.beat and not now.stopped
 
     def begin(self, report: CauseReport, by: str) -> Attempt | None:
         """A new attempt, which goes on where the last one was left; None where another process has created it."""
@@ -154,7 +164,8 @@ class Ongoing:
 def cooled_down(attempts: list[Attempt], action: Action, cooldown_s: float) -> float:
     """How many seconds an action still has to wait after the last one of its kind has ended; 0: none."""
     ended = [one.beat.timestamp() for one in attempts if one.action == action and one.ended]
-    return max(0.0, max(ended, default=0.0) + cooldown_s - time.time())
+    left_s = max(ended, default=0.0) + cooldown_s - time.time()
+    return max(0.0, min(left_s, cooldown_s))  # a clock that was set back does not make it longer
 
 
 def _user() -> str:

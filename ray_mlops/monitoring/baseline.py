@@ -1,7 +1,10 @@
 """What the data of training looked like, as counts on fixed edges: `baseline.json` of a bundle."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +77,8 @@ class Slice(Frozen):
 class Baseline(Frozen):
     """What the training and validation data looked like: a distribution per feature and of the score, and how many rows
     got each decision (`unselected` is the one that changes nothing for anybody); the values of text columns; scores and
-    decisions by slice, a column and the values it has; and how important each feature was for the scores."""
+    decisions by slice, a column and the values it has, or the quarters that end at its `bands`; and how important each feature
+    was for the scores."""
 
     features: Mapping[str, Distribution]
     score: Distribution
@@ -82,7 +86,13 @@ class Baseline(Frozen):
     unselected: str = ""
     inputs: Mapping[str, Values] = {}
     slices: Mapping[str, Mapping[str, Slice]] = {}
+    bands: Mapping[str, tuple[float, ...]] = {}
     importance: Mapping[str, float] = {}
+
+    def slice_of(self, column: str, value: Any) -> str:
+        """The slice of a column that a value belongs to: itself, or its quarter."""
+        edges = self.bands.get(column, ())
+        return quarters(edges)[bisect_left(edges, value)] if edges and value is not None else str(value)
 
 
 def edges_of(values: np.ndarray) -> tuple[float, ...]:
@@ -96,6 +106,22 @@ def edges_of(values: np.ndarray) -> tuple[float, ...]:
     places = (np.array([0.0, *SHARES]) * (len(finite) - 1)).astype(int)
     starts = finite[fresh] if np.count_nonzero(fresh) <= FEW else np.unique(finite[places])
     return (*starts.tolist(), float(np.nextafter(finite[-1], np.inf)))
+
+
+def bands_of(column: Sequence[Any]) -> tuple[float, ...]:
+    """Where the quarters of a column of many numbers end; nothing for any other column."""
+    numbers = {value for value in column if value is not None}
+    if len(numbers) <= FEW or not all(isinstance(value, int | float) for value in numbers):
+        return ()
+    finite = [value for value in column if value is not None and np.isfinite(value)]
+    return tuple({f"{edge:.4g}": edge for edge in np.quantile(finite, (0.25, 0.5, 0.75)).tolist()}.values())
+
+
+def quarters(edges: Sequence[float]) -> tuple[str, ...]:
+    """The names of the parts between edges; each holds its upper one."""
+    bounds = [f"{edge:.4g}" for edge in edges]
+    between = [f"{low} to {high}" for low, high in pairwise(bounds)]
+    return (f"up to {bounds[0]}", *between, f"over {bounds[-1]}")
 
 
 def frequent(column: Sequence[object]) -> tuple[str, ...]:

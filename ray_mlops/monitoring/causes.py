@@ -142,8 +142,7 @@ class Explainer:
             shown = {key: (wanted[key].words, ids) for key, ids in found.items()}
             for cause in causes:
                 if cause.monitor == "model quality":
-                    worst = samples.misjudged(self.capture, self.digest, span, most)
-                    shown[cause.key] = ("positives that scored lowest", worst)
+                    shown[cause.key] = samples.misjudged(self.capture, self.digest, span, most)
         except StorageError:  # the alarm is told all the same
             shown = {}
         for cause in causes:

@@ -7,7 +7,7 @@ that is what an alarm compares. An answer without a label counts for nothing.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -31,13 +31,32 @@ class Tested(NamedTuple):
     budget: float
 
 
+class Aged(Protocol):
+    """Answers that know when they were given."""
+
+    @property
+    def answered(self) -> np.ndarray: ...
+
+    def take(self, rows: np.ndarray) -> Self: ...
+
+
+Answered = TypeVar("Answered", bound=Aged)
+
+
+def by_age(answers: Answered, now: float) -> Iterator[tuple[int, Answered]]:
+    """The answers that are at least so many days old, for the ages that make a difference."""
+    last = -1
+    for days in MATURITIES:
+        part = answers.take(now - answers.answered >= days * _DAY_S)
+        if len(part.answered) not in (0, last):
+            last = len(part.answered)
+            yield days, part
+
+
 def by_maturity(labelled: Labelled, tested: Tested, now: float) -> list[dict[str, Any]]:
     """Figures of the answers that are at least so many days old, for the ages that there are."""
     found = []
-    for days in MATURITIES:
-        part = labelled.take(now - labelled.answered >= days * _DAY_S)
-        if not len(part.label) or (found and len(part.label) == found[-1]["answers"]):
-            continue
+    for days, part in by_age(labelled, now):
         known = part.take(part.known)
         row = {
             "days": days,

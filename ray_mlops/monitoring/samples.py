@@ -39,19 +39,25 @@ def find(
     return {name: tuple(ids) for name, ids in found.items()}
 
 
-def misjudged(folder: str, digest: str, span: tuple[int, int], most: int) -> tuple[str, ...]:
-    """Positives that a version scored lowest, of those whose label came in the `span` of time; the lowest first."""
+def misjudged(folder: str, digest: str, span: tuple[int, int], most: int) -> tuple[str, tuple[str, ...]]:
+    """Answers that were most wrong, of those whose label came in the `span` of time, and what they are in words: positives that
+    a version scored lowest, or pictures of which it was surest."""
     start, end = span
-    positive: set[Any] = set()
-    scores: dict[Any, float] = {}
+    labels: dict[Any, Any] = {}
+    answers: dict[Any, tuple[float, str]] = {}
     for _, content in segments.lines(folder) if folder else ():
         line = _parsed(content)
         if line.get("kind") == LABEL_LINE:
-            if start <= _seconds(line) < end and line["label"]:
-                positive.add(line["id"])
+            if start <= _seconds(line) < end:
+                labels[line["id"]] = line["label"]
         elif line.get("digest") == digest and "id" in line:
-            scores.setdefault(line["id"], line["score"])
-    return tuple(str(key) for key in sorted(positive & scores.keys(), key=lambda key: scores[key])[:most])
+            answers.setdefault(line["id"], (line["score"], line["decision"]))
+    found = [(*answers[key], key, labels[key]) for key in labels.keys() & answers.keys()]
+    if any(isinstance(label, str) for label in labels.values()):
+        wrong = [(-score, str(key)) for score, told, key, label in found if told != label]
+        return "another class, told most surely", tuple(key for _, key in sorted(wrong)[:most])
+    missed = [(score, str(key)) for score, _, key, label in found if label]
+    return "positives that scored lowest", tuple(key for _, key in sorted(missed)[:most])
 
 
 def telling(reading: Reading, before: Baseline, now: Baseline) -> Telling | None:
@@ -121,7 +127,8 @@ def _selected(name: str, before: Baseline) -> Telling | None:
     column, value = groups[name]
     read = _input(column)
     return Telling(
-        f"{name}, selected", lambda line: str(read(line)) == value and line.get("decision") != before.unselected
+        f"{name}, selected",
+        lambda line: before.slice_of(column, read(line)) == value and line.get("decision") != before.unselected,
     )
 
 

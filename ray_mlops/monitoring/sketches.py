@@ -5,15 +5,25 @@ addition, in any order and without loss, and compare with the baseline without i
 """
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from ray_mlops.errors import DataError
-from ray_mlops.monitoring.baseline import OTHER, Baseline, Distribution, Slice, Values, edges_of, frequent
+from ray_mlops.monitoring.baseline import (
+    OTHER,
+    Baseline,
+    Distribution,
+    Slice,
+    Values,
+    bands_of,
+    edges_of,
+    frequent,
+    quarters,
+)
 
 Key = tuple[str, str]
 REQUESTS, DEGRADED, REFUSED = ("requests", ""), ("degraded", ""), ("refused", "")
@@ -71,7 +81,7 @@ class Sketch:
             for name, values in layout.inputs.items()
         ]
         self._sliced = [
-            (name, layout.start(("slice", name)), {value: place for place, value in enumerate(values)})
+            (name, layout.start(("slice", name)), _finder(values, baseline.bands.get(name, ())))
             for name, values in layout.slices.items()
         ]
 
@@ -126,9 +136,8 @@ class Sketch:
             choice = self._decided.get(decision, unknown)
             counts[first + bin_] += 1
             counts[told + choice] += 1
-            for name, start, places in self._sliced if events else ():
-                value = events[place].get(name)
-                row = start + width * (len(places) if value is None else places.get(str(value), len(places)))
+            for name, start, find in self._sliced if events else ():
+                row = start + width * find(events[place].get(name))
                 counts[row + bin_] += 1
                 counts[row + bins + choice] += 1
 
@@ -171,6 +180,15 @@ class Sketch:
         }
 
 
+def _finder(values: Sequence[str], edges: Sequence[float]) -> Callable[[Any], int]:
+    """Where a value lies among those of a slice; behind the last where it is none of them."""
+    places = {value: place for place, value in enumerate(values)}
+    if not edges:
+        return lambda value: len(places) if value is None else places.get(str(value), len(places))
+    among = [places[name] for name in quarters(edges)]
+    return lambda value: len(places) if value is None else among[bisect_left(edges, value)]
+
+
 def baseline_of(
     names: Sequence[str],
     X: np.ndarray,
@@ -186,6 +204,7 @@ def baseline_of(
     if X.ndim != 2 or X.shape[1] != len(names):
         raise DataError(f"a baseline of {len(names)} features needs a matrix of as many columns, not {X.shape}")
     told, slices = decisions if len(decisions) else [OTHER] * len(scores), slices or {}
+    bands = {name: edges for name, column in slices.items() if (edges := bands_of(column))}
     empty = Baseline(
         features={name: _empty(edges_of(X[:, place])) for place, name in enumerate(names)},
         score=_empty(edges_of(scores)),
@@ -193,9 +212,13 @@ def baseline_of(
         unselected=actions[0] if actions else "",
         inputs={name: Values.of(column) for name, column in (inputs or {}).items()},
         slices={
-            name: {value: Slice(score=(), decisions={}) for value in frequent(column)}
+            name: {
+                value: Slice(score=(), decisions={})
+                for value in (quarters(bands[name]) if name in bands else frequent(column))
+            }
             for name, column in slices.items()
         },
+        bands=bands,
     )
     sketch = Sketch(empty, names)
     sketch.add_features(X)
@@ -204,7 +227,8 @@ def baseline_of(
     sketch.add_answers(scores.tolist(), list(told), events)
     found = sketch.to_baseline()
     told = found.decisions if len(decisions) else {}
-    return found.model_copy(update={"inputs": empty.inputs, "decisions": told, "unselected": empty.unselected})
+    kept = {"inputs": empty.inputs, "unselected": empty.unselected, "bands": bands}
+    return found.model_copy(update={**kept, "decisions": told})
 
 
 def _empty(edges: tuple[float, ...]) -> Distribution:

@@ -130,21 +130,30 @@ def _listed(rows: Sequence[Told]) -> Sequence[Block]:
     return [Rows(("of", "found", "p", "too much"), cells[:LISTED])]
 
 
+_FIGURES = {
+    "days": "days or older", "answers": "answers", "labelled": "labelled", "positives": "positive", "accuracy": "top-1",
+    "average_precision": "AP", "best_constant": "best constant", "at_test_prevalence": "AP at the test's prevalence",
+    "precision": "precision of alerts", "recall": "recall of alerts", "precision_at_budget": "precision at budget",
+    "recall_at_budget": "recall at budget", "macro_f1": "macro F1", "predicted": "mean probability", "observed": "observed",
+    "ece": "ECE",
+}  # fmt: skip
+_OF_THE_TEST = ("accuracy", "average_precision", "precision", "recall", "macro_f1", "ece")
+
+
 def _quality(told: Told) -> Sequence[Block]:
-    tested = told["tested"]
-    names = {
-        "days": "days or older", "answers": "answers", "labelled": "labelled", "positives": "positive",
-        "average_precision": "AP", "best_constant": "best constant", "at_test_prevalence": "AP at the test's prevalence",
-        "precision": "precision of alerts", "recall": "recall of alerts", "precision_at_budget": "precision at budget",
-        "recall_at_budget": "recall at budget", "predicted": "mean probability", "observed": "observed", "ece": "ECE",
-    }  # fmt: skip
-    test = [tested.get(name) if name in ("average_precision", "precision", "recall", "ece") else None for name in names]
+    names = [name for name in _FIGURES if name in told["quality"][0]]
+    test = [told["tested"].get(name) if name in _OF_THE_TEST else None for name in names]
     rows = [["test rows", *test[1:]], *([row[name] for name in names] for row in told["quality"])]
+    compared = (
+        "the average precision at the prevalence of the test rows is the one to compare with the test"
+        if "at_test_prevalence" in names
+        else "where only mistakes are reported, top-1 is too low"
+    )
     words = (
         "By the labels that have come until now. The younger the answers, the fewer have theirs, and which come first is no "
-        "accident; the average precision at the prevalence of the test rows is the one to compare with the test."
+        f"accident; {compared}."
     )
-    return [Text(words), Rows(list(names.values()), rows)]
+    return [Text(words), Rows([_FIGURES[name] for name in names], rows)]
 
 
 def _windows(told: Told) -> Sequence[Block]:
@@ -154,8 +163,10 @@ def _windows(told: Told) -> Sequence[Block]:
         for one in reversed(told["windows"])
     ]
     words = (
-        f"The rule of today would have fired in {replay['fired']} of the last {replay['windows']:,} windows; where nothing has "
-        f"changed it would in {replay['windows'] * rule['false_alarms']:.2g}."
+        f"The rule of today would have fired in {replay['fired']} of the last {replay['windows']:,} windows, since "
+        f"{_clock(told['windows'][0]['start'])}; where nothing has changed it would in {replay['windows'] * rule['false_alarms']:.2g}."
+        if replay["windows"]
+        else "No window has had enough requests to be judged yet."
     )
     return [Text(words), Rows(("from", "to", "requests", "alarms"), told_by[:LISTED])]
 

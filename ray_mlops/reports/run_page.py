@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ray_mlops.reports import charts
-from ray_mlops.reports.lineage import picture
+from ray_mlops.reports.lineage import NOTHING, picture
 from ray_mlops.reports.numerals import percent, seconds, shown, with_ends
 from ray_mlops.reports.page import Block, Chart, Drawing, Facts, Link, Page, Rows, Section, Text, render
 
@@ -23,15 +23,23 @@ VERDICTS: Mapping[str, tuple[str, Tone]] = {
 }
 
 
-def run_page(records: Sequence[Record], *, title: str = "Run", subtitle: str = "", error: str = "") -> str:
+def run_page(
+    records: Sequence[Record],
+    *,
+    title: str = "Run",
+    subtitle: str = "",
+    error: str = "",
+    made_by: Mapping[str, Any] = NOTHING,
+) -> str:
     """One HTML page from the records of the stages, in order.
 
     A record holds `stage`, `status` (`done` | `reused`), `seconds`, `rows` and `artifact` (the artifact as JSON). Links
-    go to the stages' own pages, relative to a page in `<root>/runs/<id>/`.
+    go to the stages' own pages, relative to a page in `<root>/runs/<id>/`. `made_by` is what the model was fitted under:
+    `git` and `modules`.
     """
     made = {record["stage"]: record["artifact"] for record in records}
     sections = [Section("Outcome", [*_failure(error), *_outcome(made), _facts(records, made)])]
-    sections.append(Section("Stages", _stages(records)))
+    sections.append(Section("Stages", _stages(records, made_by)))
     sections += [Section(name, blocks) for name, build in PARTS if (blocks := [*build(made)])]
     return render(Page(title, subtitle, tuple(sections)))
 
@@ -85,7 +93,7 @@ def _counted(profile: Artifact) -> Mapping[str, Any]:
 # ---- stages --------------------------------------------------------------------------------------------------------
 
 
-def _stages(records: Sequence[Record]) -> list[Block]:
+def _stages(records: Sequence[Record], made_by: Mapping[str, Any]) -> list[Block]:
     rows = []
     for record in records:
         time = seconds(record["seconds"]) if record["status"] == "done" else None
@@ -95,7 +103,7 @@ def _stages(records: Sequence[Record]) -> list[Block]:
         {"stage": record["stage"], "seconds": record["seconds"]} for record in records if record["status"] == "done"
     ]
     links = {record["stage"]: page_of(record) for record in records}
-    drawn = picture(records, links)
+    drawn = picture(records, links, made_by)
     blocks: list[Block] = [Drawing(drawn, "What was made from what")] if drawn else []
     blocks.append(Rows(("stage", "status", "time", "rows", "result", "report"), rows))
     return (

@@ -62,6 +62,13 @@ def _counts(sketch: Sketch, captured: Mapping[str, int], labels: Mapping[str, st
     yield _counter(
         "column_values", "Values of each text column; an empty one is any other.", labels, texts, "column", "value"
     )
+    decided = {
+        (name, value, decision): n
+        for name, parts in seen.slices.items()
+        for value, part in parts.items()
+        for decision, n in part.decisions.items()
+    }
+    yield _counter("slice_decisions", "Answers by slice and decision.", labels, decided, "column", "value", "decision")
     lines = {(key,): n for key, n in captured.items()}
     yield _counter("capture_lines", "Lines of the capture log by what became of them.", labels, lines, "state")
     score = HistogramMetricFamily("ray_mlops_score", "Scores, on the edges of the training data.", labels=list(labels))

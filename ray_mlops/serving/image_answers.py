@@ -28,6 +28,11 @@ class Pinned:
     digest: str
     watch: Watch | None = None
 
+    @property
+    def named(self) -> dict[str, str]:
+        """The version in a line of the log."""
+        return {"version": self.version, "digest": self.digest}
+
 
 class Look(NamedTuple):
     """The probabilities of a picture `(classes,)`, and its distance from training."""
@@ -84,9 +89,7 @@ class Answerer:
         looks = await self.batcher.ask(pixels)
         answers = [_told(self.predictor.top(one.probabilities, top)) for one in looks]
         if turn.take():
-            await loop.run_in_executor(
-                self._readers, self._log, np.stack(pixels), looks, answers, list(files.values()), request_id
-            )
+            await loop.run_in_executor(self._readers, self._log, np.stack(pixels), looks, answers, files, request_id)
         return answers
 
     def degraded(self, files: Mapping[str, bytes], *, top: int, request_id: str) -> list[dict[str, Any]]:
@@ -95,14 +98,15 @@ class Answerer:
         marked = {"degraded": "prior"}
         answer = {**_told(self.predictor.top(self.prior, top)), **marked}
         line = {**self._same(request_id), "score": answer["probability"], "decision": answer["class"], **marked}
-        self.capture.write({**line, "bytes": len(file)} for file in files.values())
+        self.capture.write(
+            {**line, "id": picture_id(request_id, place_of(field)), "bytes": len(file)} for field, file in files.items()
+        )
         if self._watch:
             self._watch.degraded(len(files))
         return [answer for _ in files]
 
     def _same(self, request_id: str) -> dict[str, Any]:
-        pinned = {"version": self.pinned.version, "digest": self.pinned.digest}
-        return {"time": datetime.now(UTC), "request_id": request_id, **pinned}
+        return {"time": datetime.now(UTC), "request_id": request_id, **self.pinned.named}
 
     def _read(self, field: str, file: bytes) -> np.ndarray:
         try:
@@ -115,10 +119,10 @@ class Answerer:
         pixels: np.ndarray,
         looks: Sequence[Look],
         answers: Sequence[Mapping[str, Any]],
-        files: Sequence[bytes],
+        files: Mapping[str, bytes],
         request_id: str,
     ) -> None:
-        headers = map(probe, files)
+        headers = map(probe, files.values())
         sizes = np.array([(header.width, header.height) for header in headers])
         distances = np.array([[look.distance] for look in looks], np.float32)
         same, found = self._same(request_id), np.concatenate([signals(pixels), shapes(sizes), distances], axis=1)
@@ -128,13 +132,25 @@ class Answerer:
         self.capture.write(
             {
                 **same,
+                "id": picture_id(request_id, place_of(field)),
                 "features": dict(zip(SEEN, seen.tolist(), strict=True)),
                 "score": answer["probability"],
                 "decision": answer["class"],
                 "bytes": len(file),
             }
-            for seen, answer, file in zip(found, answers, files, strict=True)
+            for seen, answer, (field, file) in zip(found, answers, files.items(), strict=True)
         )
+
+
+def picture_id(request_id: str, place: int) -> str:
+    """Names an answer, so that its label finds it: the request, and of a request with several pictures the place of each."""
+    return f"{request_id} {place}" if place else request_id  # no id of a request holds a space
+
+
+def place_of(field: str) -> int:
+    """The place of a picture among those of its request, from the field that it came in: 3 of `images.3`, 0 of `image`."""
+    place = field.rpartition(".")[2]
+    return int(place) if place.isdecimal() else 0
 
 
 def _told(top: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from ray_mlops.serving import direct, edge, image_documents, metrics_route, protocols, try_page
+from ray_mlops.serving import direct, edge, image_documents, image_labels, metrics_route, protocols, try_page
 from ray_mlops.serving.access.keyring import KeyRing
 from ray_mlops.serving.appender import Appender
 from ray_mlops.serving.asynchronous import routes as asynchronous
@@ -65,6 +65,7 @@ def build_image_app(
     async def get_stats() -> Response:
         return edge.answer(200, {"capture": answerer.capture.counts()})
 
+    image_labels.add(app, asked)
     protocols.add(app, asked)
     if queue := attached.queue:
         asynchronous.add(app, _patient(asked, queue.limits), queue, answerer.capture.settled)

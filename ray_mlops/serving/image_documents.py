@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of `POST /predict`."""
+"""What the OpenAPI document says of `POST /predict`, `POST /labels` and `GET /stats` of pictures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +40,25 @@ def predict(classes: tuple[str, ...], limits: ImageLimits, example: Mapping[str,
                 VARIANT,
             ],
             "requestBody": {"required": True, "content": _bodies(limits, example)},
+        },
+    }
+
+
+def labels(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the route that takes labels."""
+    told = {"recorded": {"type": "integer", "minimum": 1}, "request_id": {"type": "string"}}
+    refusals = {
+        **{status: _REFUSALS[status] for status in (400, 408, 413)},
+        415: "The body is not declared as JSON",
+        422: "A field is missing, unknown or no class of the model; `problems` names each",
+    }
+    return {
+        "summary": "Bring the classes of pictures that became known: sent again they change nothing, another one corrects the first",
+        "tags": ["prediction"],
+        "responses": responses("Recorded", record("Recorded", told, required=list(told)), refusals),
+        "openapi_extra": {
+            "parameters": [REQUEST_ID],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         },
     }
 

@@ -1,7 +1,6 @@
 """Transactions as every protocol asks for them: the schema that checks them, and the scorer that answers."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,6 @@ from ray_mlops.serving.rollouts.transactions import TransactionSwitch
 from ray_mlops.serving.schema import BATCH, BadRequest, Problem, RequestSchema
 from ray_mlops.serving.scoring import Scorer
 
-_JSON_TYPE = re.compile(r"application/([a-z0-9.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 T = TypeVar("T")
 
 
@@ -58,10 +56,7 @@ class Transactions:
         return (key, Output("score", "FP64"), Output("probability", "FP64"), Output("decision", "BYTES"))
 
     async def read(self, body: bytes, content_type: str | None) -> tuple[list[Mapping[str, Any]], bool]:
-        if content_type is not None and not _JSON_TYPE.fullmatch(content_type.strip()):
-            raise edge.refused(415, f"is {content_type!r}; send application/json", "content-type")
-        nesting.check(body)
-        return self.schema.read(body)
+        return self.schema.read(nesting.checked(body, content_type))
 
     def check(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         try:

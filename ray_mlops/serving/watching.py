@@ -23,6 +23,7 @@ from ray_mlops.serving.exposition import exposition
 
 _LOG = logging.getLogger(__name__)
 _MOST_KEPT = 1_000  # windows that could not be written yet
+_READ_AFTER_S = 10.0  # after its end: sooner no judge takes a window for over
 BASELINE = "baseline.json"
 
 
@@ -181,7 +182,7 @@ class Watch:
         """Write what has been counted until now; `failing` is what the disk said where that did not go."""
         with self._lock:
             self._turn()
-            due, self._over = [*self._over, self._window()], []
+            due, self._over = [*map(self._unread, self._over), self._window()], []
         failed = []
         for window in due:
             if any(window.counts) and window != self._written and not self._write(window):
@@ -200,6 +201,11 @@ class Watch:
             return False
         self._written, self.failing = window, ""
         return True
+
+    def _unread(self, window: Window) -> Window:
+        """What is to be written of a window that is over. It is written within seconds, unless the clock was put forward: then it
+        may have been judged by now."""
+        return self._rest(window) if time.time() > window.end + _READ_AFTER_S else window
 
     def _rest(self, window: Window) -> Window:
         """What the file of a window that is over lacks, as a file of its own: the other one may have been read by now."""

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from ray_mlops.contract import Endpoint, Frozen, ModelVersion, Run, Table
 from ray_mlops.contract.names import ENDPOINT, EndpointName
-from ray_mlops.errors import SkewError
+from ray_mlops.errors import SkewError, StorageError
 from ray_mlops.fraud.features import FeatureDefinition
 from ray_mlops.online import CaptureLog, catch_up, fill, open_store
 from ray_mlops.online.backfill import recent
@@ -65,7 +65,7 @@ class DeployConfig(Frozen):
 def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     """Put a version behind `http://<host>:<port>/<name>`; an endpoint of that name rolls over without a gap.
 
-    Raises `StorageError` when the bundle is damaged, `SkewError` when a feature is not the same online and in batch and
+    Raises `StorageError` when the bundle is damaged or there is nothing to prove it with, `SkewError` when a feature is not the same online and in batch and
     `EndpointError` when the endpoint cannot start or answer; what was deployed before lives on.
     """
     access, key = opening.access(run.root, config.network)
@@ -74,7 +74,7 @@ def run(config: DeployConfig, run: Run, *, version: ModelVersion) -> Endpoint:
     settings = _settings(config, run, version).model_copy(update={"access": access})
     log = CaptureLog(settings.capture)
     history = _history(version.uri, definition)
-    compared = _prove(config, definition, history, settings, run) if history is not None else 0
+    compared = _prove(config, definition, history, settings, run)
     with endpoints.opening(config.port, config.network):
         _fill(settings.store, definition, history, log, run)
     code = uuid.uuid4().hex
@@ -131,8 +131,7 @@ def _proven(config: DeployConfig, run: Run, version: ModelVersion, settings: Set
     bundle = Bundle.load(version.uri, digest=version.digest)
     definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
     history = _history(version.uri, definition)
-    if history is not None:
-        _prove(config, definition, history, settings, run)
+    _prove(config, definition, history, settings, run)
     _fill(settings.store, definition, history, CaptureLog(settings.capture), run)
     return bundle
 
@@ -142,7 +141,7 @@ def prove(config: DeployConfig, run: Run, version: ModelVersion) -> int:
     bundle = Bundle.load(version.uri, digest=version.digest)
     definition = FeatureDefinition.model_validate(bundle.json("definition.json"))
     history = _history(version.uri, definition)
-    return _prove(config, definition, history, _settings(config, run, version), run) if history is not None else 0
+    return _prove(config, definition, history, _settings(config, run, version), run)
 
 
 def live_endpoint(root: str, name: str) -> Endpoint | None:
@@ -172,15 +171,25 @@ def _settings(config: DeployConfig, run: Run, version: ModelVersion) -> Settings
 
 
 def _history(bundle: str, definition: FeatureDefinition) -> pa.Table | None:
-    """The rows that the model was made from and that windows still reach; None where only the bundle was brought here."""
+    """The rows that the model was made from and that windows still reach; None where only the bundle was brought here,
+    which is deployed only if the config asks for no proof."""
     path = origin(bundle)
     return recent(definition, Table.model_validate(files.read_json(path)["history"])) if files.exists(path) else None
 
 
-def _prove(config: DeployConfig, definition: FeatureDefinition, history: pa.Table, settings: Settings, run: Run) -> int:
+def _prove(
+    config: DeployConfig, definition: FeatureDefinition, history: pa.Table | None, settings: Settings, run: Run
+) -> int:
     """Compare the online path with the batch path on a sample of the history; the number of rows compared."""
-    if not config.parity_rows:
+    if not config.parity_rows or (history is None and not definition.windows):
         return 0
+    if history is None:
+        raise StorageError(
+            f"version {settings.version} is not deployed as {settings.name!r}: {origin(settings.bundle)} is missing, which "
+            "names the table that the model was made from, so nobody can tell whether its features are the same online. "
+            "Bring it here with the bundle and the table, or register the model in this root; deploy.parity_rows=0 "
+            "deploys without the proof, with an entity store that knows no history."
+        )
     try:
         return gate.check(definition, history, config.parity_rows, store=settings.store, progress=run.progress)
     except SkewError as error:

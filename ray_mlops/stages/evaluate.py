@@ -102,7 +102,7 @@ def run(
         champion=champion.version if champion else "",
         metrics=found.metrics,
         details=details,
-        slices=tuple(extra),
+        slices=tuple(dict.fromkeys((*extra, *config.groups))),
         calibration=chosen.calibration.points(),
         thresholds=chosen.thresholds,
         report=report,

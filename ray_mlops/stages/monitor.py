@@ -17,6 +17,7 @@ from ray_mlops.monitoring.cause_files import CauseFiles
 from ray_mlops.monitoring.causes import CauseReport, Explainer, Explaining
 from ray_mlops.monitoring.history import History, Judged
 from ray_mlops.monitoring.judging import Judge, Judging
+from ray_mlops.monitoring.picture_answers import CLASSES, PictureAnswers
 from ray_mlops.monitoring.proposals import Circumstances
 from ray_mlops.monitoring.sketches import Sketch
 from ray_mlops.platform import files
@@ -31,8 +32,8 @@ SHOWN = 500  # judged windows in the report, the last ones
 
 
 class MonitorConfig(Judging):
-    """What is judged, and when it is an alarm. `loss` is the largest loss of average precision that does not matter, by the
-    labels that have come; attributions drift where the NDCG of the features' importance falls below 0.90. Alarms are also
+    """What is judged, and when it is an alarm. `loss` is the largest loss of average precision (of images: of accuracy) that
+    does not matter, by the labels that have come; attributions drift where the NDCG of the features' importance falls below 0.90. Alarms are also
     sent to the URL of a `webhook`. `explain` is how the cause of an alarm is told. With `compact` closed segments of the capture
     log become Parquet files first."""
 
@@ -165,14 +166,17 @@ def _pinned(version: ModelVersion) -> dict[str, str]:
 
 def _answers(
     config: MonitorConfig, baseline: Baseline, history: History, endpoint: Endpoint, version: ModelVersion
-) -> Answers | None:
-    """What the log of an endpoint for transactions tells; other logs hold no labels."""
-    if not files.exists(files.join(version.uri, DEFINITION)):
+) -> Answers | PictureAnswers | None:
+    """What the log of an endpoint tells; None where there is none, or where the bundle does not say what it holds."""
+    pictures = files.exists(files.join(version.uri, CLASSES))
+    if not endpoint.capture or not (pictures or files.exists(files.join(version.uri, DEFINITION))):
         return None
-    bundle = Bundle.load(version.uri, digest=version.digest)
+    bundle, capture = Bundle.load(version.uri, digest=version.digest), files.absolute(endpoint.capture)
+    if pictures:
+        return PictureAnswers(bundle, capture, loss=config.loss)
     _, waiting = history.waiting()
     since = min((window.start for window in waiting), default=0)
-    return Answers(bundle, baseline, files.absolute(endpoint.capture), loss=config.loss, since=since)
+    return Answers(bundle, baseline, capture, loss=config.loss, since=since)
 
 
 def _told(

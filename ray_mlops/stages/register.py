@@ -23,10 +23,9 @@ from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.monitoring import attribution
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.sketches import baseline_of
-from ray_mlops.platform import files, model_card, tables
+from ray_mlops.platform import files, model_card, provenance, tables
 from ray_mlops.platform.admission import Gate, RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
-from ray_mlops.platform.provenance import made_by
 
 pc: Any = pyarrow.compute  # its functions are made at import, where no type checker sees them
 
@@ -65,6 +64,7 @@ def run(
         run.progress(1, 2, "bundle")
         bundle = Bundle.write(folder, files.join(run.root, "bundles"))
     files.write_json(origin(bundle.uri), {"history": features.history.model_dump(mode="json")})
+    provenance.note(bundle.uri, run, trained)
     version = enter(config, run, bundle, evaluation)
     run.progress(2, 2, "bundle")
     return version
@@ -111,7 +111,7 @@ def lineage(run: Run, features: Features, trained: Trained) -> dict[str, Any]:
         "rows": dict(features.rows),
         "positives": dict(features.positives),
         "algorithm": dict(trained.algorithm),
-        **made_by(_CODE),
+        **provenance.made_by(_CODE, run.recipe),
     }
 
 

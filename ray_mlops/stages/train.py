@@ -18,6 +18,7 @@ from ray_mlops.contract import Algorithm, Backend, Data, Decision, Features, Fro
 from ray_mlops.errors import TrainingError
 from ray_mlops.platform import checkpoints, files, fleet, ray_worker, room
 from ray_mlops.platform.permission import require_model
+from ray_mlops.platform.provenance import machine
 from ray_mlops.platform.ray_worker import RayWorker
 from ray_mlops.platform.user_code import by_value
 from ray_mlops.vision.parts import AnySource, source_of
@@ -96,6 +97,7 @@ def run(
         metrics=outcome.metrics,
         workers=outcome.workers,
         threads=outcome.threads,
+        hardware=outcome.hardware,
         rows=rows,
         performance=outcome.performance,
         checkpoints=kept,
@@ -148,6 +150,7 @@ class _Outcome:
     performance: dict[str, float]
     workers: int
     threads: int
+    hardware: dict[str, Any]
 
 
 def _fit(job: _Job, run: Run) -> tuple[_Outcome, dict[str, float]]:
@@ -212,9 +215,9 @@ def _work(loop: dict[str, Any]) -> _Outcome | None:
             send=partial(checkpoints.keep, job.uri) if job.here else ray_worker.send,
         )
         data = _data(job, rank, size)
-        begun = time.time()
+        waited, begun = time.time() - job.started, time.monotonic()
         model = job.algorithm.fit(data, worker)
-        fitted = time.time() - begun
+        fitted = time.monotonic() - begun
     if rank:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -222,7 +225,8 @@ def _work(loop: dict[str, Any]) -> _Outcome | None:
         files.upload(folder, files.join(job.uri, MODEL))
     features, labels = data.validation.arrays()
     metrics = validation_metrics(labels, np.asarray(model.predict(features)))
-    return _Outcome(metrics, performance(job, worker, begun - job.started, fitted), size, worker.threads)
+    figures, hardware = performance(job, worker, max(0.0, waited), fitted), {**machine(), "device": worker.device}
+    return _Outcome(metrics, figures, size, worker.threads, hardware)
 
 
 def _data(job: _Job, rank: int, size: int) -> Data:

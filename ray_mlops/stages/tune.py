@@ -161,8 +161,8 @@ def _slots() -> int:
     import ray
 
     here, later = room.capacity(ray.get_runtime_context().gcs_address)
-    cpus = int(max(sum(kind.most * kind.resources.get("CPU", 0) for kind in kinds) for kinds in (here, later)))
-    return max(1, min(cpus, cores()) if len(here) == 1 and not later else cpus)
+    cpus = int(max(sum(kind.most * kind.resources.get("CPU", 0) for kind in kinds) for kinds in (here, later or ())))
+    return max(1, min(cpus, cores()) if len(here) == 1 and later == [] else cpus)
 
 
 def _trainable(
@@ -170,9 +170,13 @@ def _trainable(
 ) -> Any:
     import ray
     from ray import tune
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # A task reads the rows into the object store, once for all trials and without a copy in this process.
-    parts = ray.remote(_parts).options(num_returns=2).remote(source, config.max_rows)
+    # A task reads the rows into the object store, once for all trials and without a copy in this process; on the node of
+    # this process: lost with another one, they would have to be read again while trials that wait for them hold every CPU.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    read = ray.remote(_parts).options(num_returns=2, num_cpus=0, scheduling_strategy=here)
+    parts = read.remote(source, config.max_rows)
     common = {"parts": parts, "names": source.names, "seed": run.seed, "metric": _metric(config, source)}
     if config.scheduler == "pbt":
         common |= {"turn": config.grace, "checkpoints": files.join(run.uri, _POPULATION)}

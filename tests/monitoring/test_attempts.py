@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -73,6 +74,19 @@ def test_who_is_alive(attempts):
     assert not attempt.model_copy(update=theirs).alive()
 
 
+def test_one_that_seems_silent_is_looked_at_again(attempts, monkeypatch):
+    monkeypatch.setattr("ray_mlops.monitoring.attempts.BEAT_S", 0.1)
+    attempt = begun(attempts)
+    for off in (timedelta(hours=1), timedelta(hours=-1)):  # a clock that was put forward, and one that was put back
+        theirs = attempt.model_copy(update={"host": "elsewhere", "beat": datetime.now(UTC) - off})
+        attempts.write(theirs)
+        assert not theirs.alive() and not attempts.alive(theirs)
+        beating = threading.Timer(0.05, attempts.write, [theirs.model_copy(update={"beat": datetime.now(UTC)})])
+        beating.start()
+        assert attempts.alive(theirs)
+        beating.join()
+
+
 def test_one_training_waits_for_the_cooldown_of_the_last(attempts):
     assert cooled_down(attempts.all(), "retrain", 3_600) == 0
     with Ongoing(attempts, begun(attempts)) as ongoing:
@@ -80,3 +94,6 @@ def test_one_training_waits_for_the_cooldown_of_the_last(attempts):
         ongoing.end("failed", "no data")
     assert 3_500 < cooled_down(attempts.all(), "retrain", 3_600) <= 3_600
     assert cooled_down(attempts.all(), "roll back", 3_600) == cooled_down(attempts.all(), "retrain", 0) == 0
+    (ended,) = attempts.all()
+    attempts.write(ended.model_copy(update={"beat": datetime.now(UTC) + timedelta(hours=1)}))  # the clock is put back
+    assert cooled_down(attempts.all(), "retrain", 3_600) == 3_600

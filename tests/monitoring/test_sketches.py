@@ -119,6 +119,21 @@ def test_counts_are_all_that_need_be_kept(requests):
     assert again.to_baseline() == sketch.to_baseline()
 
 
+def test_a_column_of_many_numbers_is_sliced_into_quarters():
+    ages = [18 + place % 60 for place in range(600)]
+    scores = np.linspace(0, 1, 600)
+    rows = np.zeros((600, 2), np.float32)
+    known = baseline_of(NAMES, rows, scores, actions=("approve",), slices={"age": ages})
+    assert set(known.slices["age"]) == {"up to 32.75", "32.75 to 47.5", "47.5 to 62.25", "over 62.25"}
+    assert [part.rows for part in known.slices["age"].values()] == [150] * 4
+    assert Baseline.model_validate(json.loads(known.model_dump_json())).bands == {"age": (32.75, 47.5, 62.25)}
+    sketch = Sketch(known, NAMES)
+    sketch.add(rows[:4], [0.5] * 4, ["approve"] * 4, [{"age": 20}, {"age": 99}, {"age": None}, {}])
+    seen = {name: part.rows for name, part in sketch.to_baseline().slices["age"].items()}
+    assert seen == {"up to 32.75": 1, "32.75 to 47.5": 0, "47.5 to 62.25": 0, "over 62.25": 1}
+    assert known.slice_of("age", 20) == "up to 32.75" and KNOWN.slice_of("channel", "chip") == "chip"
+
+
 def test_answers_without_the_model_and_refusals_are_only_numbered():
     sketch = Sketch(KNOWN, NAMES)
     sketch.degrade(3)

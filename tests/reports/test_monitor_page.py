@@ -33,6 +33,12 @@ def test_too_few_requests_are_no_verdict():
     assert "150 more requests" in html and "No alarm" not in html
 
 
+def test_a_rule_that_has_judged_nothing_is_not_said_to_have_kept_quiet():
+    told = TOLD | {"status": "insufficient_data", "windows": [WINDOW], "replay": {"windows": 0, "fired": 0}}
+    html = render(monitor_page(told, {}))
+    assert "enough requests to be judged yet" in html and "would have fired" not in html
+
+
 def test_quiet_traffic_is_told():
     html = render(monitor_page(TOLD, {}))
     assert "No alarm" in html and "2024-01-01 00:00:00" in html

@@ -35,6 +35,7 @@ RECORDS = [
     record(
         "train", algorithm={"kind": "xgboost", "depth": 6}, workers=1, rows=500,
         performance={"samples_per_second": 43210.0, "start_up_s": 1.5},
+        hardware={"processor": "x86_64", "cpu": "A Processor & More", "cores": 16, "memory_gib": 128, "gpus": []},
     ),
     record(
         "evaluate", metrics={"average_precision": 0.61, "roc_auc": 0.87}, thresholds={"block": 0.9},

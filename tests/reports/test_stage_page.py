@@ -14,8 +14,15 @@ MADE = {record["stage"]: record for record in RECORDS}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawn(records: list[dict], links: dict[str, str]) -> ElementTree.Element:
-    return ElementTree.fromstring(picture(records, links))
+MADE_BY = {"git": {"commit": "0123456789abcdef", "dirty": True}, "modules": {"ray_mlops.stages.train": "f00"}}
+
+
+def drawn(records: list[dict], links: dict[str, str], **more: dict) -> ElementTree.Element:
+    return ElementTree.fromstring(picture(records, links, **more))
+
+
+def words(found: ElementTree.Element) -> list[str]:
+    return [text.text or "" for text in found.iter(f"{SVG}text")]
 
 
 @pytest.mark.parametrize("stage", ["ingest", "features", "train", "register", "deploy"])
@@ -35,11 +42,21 @@ def test_what_a_stage_made_is_told() -> None:
 
 
 def test_the_picture_has_a_box_for_each_stage_and_an_arrow_for_each_edge() -> None:
-    found = drawn(RECORDS, {"decide": "decide.html"})
+    found = drawn(RECORDS, {"decide": "decide.html"}, made_by=MADE_BY)
     assert len(found.findall(f".//{SVG}rect")) == len(PLACES)
     assert len([path for path in found.iter(f"{SVG}path") if path.get("class") == "edge"]) == len(EDGES)
     assert [link.get("href") for link in found.iter(f"{SVG}a")] == ["decide.html"]
     assert "tune from decide" in (found.get("aria-label") or "")
+
+
+def test_the_picture_tells_code_and_hardware() -> None:
+    told = words(drawn(RECORDS, {}, made_by=MADE_BY))
+    assert {"commit 0123456789", "with changes", "A Processor & More", "16 cores, 128 GiB"} <= set(told)
+    fitted = MADE["train"]["artifact"]
+    hardware = {**fitted["hardware"], "gpus": ["NVIDIA H100"] * 2}
+    other = {**MADE["train"], "artifact": {**fitted, "hardware": hardware}}
+    assert {"package", "2 x NVIDIA H100"} <= set(words(drawn([other], {}, made_by={**MADE_BY, "git": {}})))
+    assert {"package"} <= set(words(drawn(RECORDS, {}, made_by={**MADE_BY, "git": "of an older version"})))
 
 
 def test_a_run_that_stopped_has_the_part_that_is_there() -> None:

@@ -2,11 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ray_mlops.contract import Endpoint, ModelVersion, Run
+from ray_mlops.contract import Endpoint, ModelVersion, Run, Verdict
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.online import open_store
 from ray_mlops.serving.capture import Capture
@@ -38,34 +39,72 @@ def fill(path: Path) -> None:
             return
 
 
-def test_traffic_goes_on_and_the_alarm_says_so(disk: Path, tmp_path: Path):
-    made = bundle(tmp_path)
-    predictor = Predictor.load(made)
-    capture = Capture(str(disk / "capture"), "v1")
-    watcher = Watcher(str(disk / "monitoring"), "r1", capture=capture.counts)
-    watch = watcher.watch(made, predictor.definition.names)
-    store = open_store(f"sqlite:///{tmp_path}/entities.db", predictor.definition)
-    scorer = Scorer(predictor, store, capture, version="1", digest=made.digest, watch=watch)
-    version = ModelVersion(uri=made.uri, fingerprint="f", name="fraud", version="1", digest=made.digest)
-    place = {"capture": str(disk / "capture"), "monitoring": str(disk / "monitoring")}
-    endpoint = Endpoint(uri="", fingerprint="f", name="fraud", url="", version="1", digest=made.digest, **place)
-    run = Run(root=str(tmp_path), id="r", recipe="fraud", uri=str(tmp_path / "verdict"), fingerprint="m")
+@dataclass
+class Asked:
+    """An endpoint in this process, with its log and its counts in these folders, and the run that judges it."""
 
+    capture: Capture
+    watcher: Watcher
+    scorer: Scorer
+    run: Run
+    endpoint: Endpoint
+    version: ModelVersion
+
+    @classmethod
+    def of(cls, folder: Path, capture: Path, monitoring: Path) -> "Asked":
+        made = bundle(folder)
+        predictor = Predictor.load(made)
+        log = Capture(str(capture), "v1")
+        watcher = Watcher(str(monitoring), "r1", capture=log.counts)
+        watch = watcher.watch(made, predictor.definition.names)
+        store = open_store(f"sqlite:///{folder}/entities.db", predictor.definition)
+        place = {"capture": str(capture), "monitoring": str(monitoring)}
+        return cls(
+            log,
+            watcher,
+            Scorer(predictor, store, log, version="1", digest=made.digest, watch=watch),
+            Run(root=str(folder), id="r", recipe="fraud", uri=str(folder / "verdict"), fingerprint="m"),
+            Endpoint(uri="", fingerprint="f", name="fraud", url="", version="1", digest=made.digest, **place),
+            ModelVersion(uri=made.uri, fingerprint="f", name="fraud", version="1", digest=made.digest),
+        )
+
+    def score(self, first: int, count: int) -> None:
+        answers = post(self.scorer, [{**GOOD, "transaction_id": first + number} for number in range(count)])
+        assert {answer.status_code for answer in answers} == {200}
+
+    def verdict(self) -> Verdict:
+        return monitor.run(MonitorConfig(), self.run, endpoint=self.endpoint, version=self.version)
+
+
+def test_traffic_goes_on_and_the_alarm_says_so(disk: Path, tmp_path: Path):
+    asked = Asked.of(tmp_path, disk / "capture", disk / "monitoring")
     fill(disk / "ballast")
-    answers = post(scorer, [{**GOOD, "transaction_id": 10_000 + number} for number in range(60)])
-    assert {answer.status_code for answer in answers} == {200}
-    watcher.flush()
-    assert "No space left" in watcher.failing
-    verdict = monitor.run(MonitorConfig(), run, endpoint=endpoint, version=version)
+    asked.score(10_000, 60)
+    asked.watcher.flush()
+    assert "No space left" in asked.watcher.failing
+    verdict = asked.verdict()
     assert verdict.status == "alarm"
     (alarm,) = verdict.alarms
     assert "cannot write what it counts" in alarm and "No space left" in alarm
 
     (disk / "ballast").unlink()
-    post(scorer, [{**GOOD, "transaction_id": 20_000}])
-    watcher.close()
-    verdict = monitor.run(MonitorConfig(), run, endpoint=endpoint, version=version)
+    asked.score(20_000, 1)
+    asked.watcher.close()
+    verdict = asked.verdict()
     assert verdict.requests == 61 and verdict.status == "alarm"
     (alarm,) = verdict.alarms
     assert "operation: capture log" in alarm and "lines are lost" in alarm
-    capture.close()
+    asked.capture.close()
+
+
+def test_where_only_the_log_has_no_room_its_loss_is_an_alarm_at_once(disk: Path, tmp_path: Path):
+    asked = Asked.of(tmp_path, disk / "capture", tmp_path / "monitoring")
+    fill(disk / "ballast")
+    asked.score(10_000, 60)
+    asked.watcher.flush()
+    verdict = asked.verdict()
+    assert (verdict.requests, verdict.status) == (60, "alarm") and not asked.watcher.failing
+    (alarm,) = verdict.alarms
+    assert "operation: capture log" in alarm and "lines are lost" in alarm
+    asked.watcher.close()
+    asked.capture.close()

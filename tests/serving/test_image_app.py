@@ -17,6 +17,7 @@ import schemathesis
 from fastapi import FastAPI
 from schemathesis import GenerationMode
 
+from ray_mlops.monitoring import labelled
 from ray_mlops.serving.capture import Capture
 from ray_mlops.serving.direct import Direct
 from ray_mlops.serving.image_answers import Answerer, Pinned
@@ -60,12 +61,12 @@ def send(answerer: Answerer, requests: Sequence[dict[str, Any]], limits: ImageLi
     return ask(an_app(answerer, limits), requests)
 
 
-def ask(app: FastAPI, requests: Sequence[dict[str, Any]]) -> list[Any]:
+def ask(app: FastAPI, requests: Sequence[dict[str, Any]], path: str = "/predict") -> list[Any]:
     """The same of an application."""
 
     async def run() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
-            return [await client.post("/predict", **{"params": None, **request}) for request in requests]
+            return [await client.post(path, **{"params": None, **request}) for request in requests]
 
     return asyncio.run(run())
 
@@ -109,6 +110,24 @@ def test_the_caller_says_how_many_classes_to_give(tmp_path: Path) -> None:
     assert len(one.json()["top"]) == 1
     for refused in (many, none):
         assert refused.status_code == 422 and refused.json()["error"]["problems"][0]["field"] == "top"
+
+
+def test_labels_name_a_picture_by_its_request(tmp_path: Path) -> None:
+    answerer = an_answerer(tmp_path)
+    listed = {"json": {"images": [text(WHITE), text(BLACK)]}, "headers": {"x-request-id": "batch"}}
+    send(answerer, [{**RAW, "headers": {"x-request-id": "one"}}, listed])
+    labels = [{"request_id": "one", "class": "grey"}, {"request_id": "batch", "class": "black", "picture": 1}]
+    single, many, unknown, other = ask(
+        an_app(answerer),
+        [{"json": one} for one in (labels[0], {"labels": labels}, {"request_id": "one", "class": "blue"}, [])],
+        path="/labels",
+    )
+    assert (single.json()["recorded"], many.json()["recorded"]) == (1, 2), (single.text, many.text)
+    assert (unknown.status_code, unknown.json()["error"]["problems"][0]["field"]) == (422, "class")
+    assert other.status_code == 422
+    answerer.capture.close()
+    found = labelled.classified(str(tmp_path / "capture"), "d")
+    assert found.told.tolist() == ["white", "white", "black"] and found.label.tolist() == ["grey", "", "black"]
 
 
 def bomb(side: int = 60_000) -> bytes:

@@ -1,7 +1,7 @@
 """From requests over HTTP to a verdict: real replicas, without Ray's processes, and the stage that judges what they counted."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from ray_mlops.serving.watching import Watching
 from ray_mlops.stages import monitor
 from ray_mlops.stages.monitor import MonitorConfig
 from tests.serving.protocols.served import on_loopback
-from tests.small_images import featured, fitted, judged, registered
+from tests.small_images import digits, featured, fitted, judged, registered
 from tests.small_model import bundle, example, transactions
 from tests.vision.pictures import encoded
 
@@ -133,22 +133,79 @@ def test_labels_that_come_later_tell_how_good_the_answers_were(small: Monitored)
     assert "AP at the test" in Path(small.run.uri, "report.html").read_text()
 
 
-def test_pictures_are_counted_and_dark_ones_are_an_alarm(tmp_path: Path) -> None:
+class Digits(NamedTuple):
+    """An endpoint for pictures of digits, and how many tests have asked it until now."""
+
+    monitored: Monitored
+    pictures: list[bytes]
+    labels: list[str]
+
+    def ask(self, places: Sequence[int], name: str) -> list[str]:
+        """The class of each picture, sent 20 at a time in requests called `name`-0, `name`-1, ..."""
+        told = []
+        for number, start in enumerate(range(0, len(places), 20)):
+            files = [("image", ("a.png", self.pictures[place], "image/png")) for place in places[start : start + 20]]
+            headers = {"x-request-id": f"{name}-{number}"}
+            answer = httpx.post(f"{self.monitored.urls[0]}/predict", files=files, headers=headers, timeout=60)
+            told += [one["class"] for one in answer.json()["results"]]
+        return told
+
+    def label(self, names: Sequence[str], name: str) -> None:
+        """Bring the class of each of the pictures that were sent as `name`."""
+        labels = [
+            {"request_id": f"{name}-{place // 20}", "picture": place % 20, "class": label}
+            for place, label in enumerate(names)
+        ]
+        answer = httpx.post(f"{self.monitored.urls[0]}/labels", json={"labels": labels})
+        assert answer.json()["recorded"] == len(names), answer.text
+
+
+@pytest.fixture
+def pictured(tmp_path: Path) -> Iterator[Digits]:
     made = featured(tmp_path)
     trained = fitted(tmp_path, made)
     version = registered(tmp_path, made, trained, judged(tmp_path, made, trained))
-    found = Bundle.load(version.uri)
-    known = Baseline.model_validate(found.json("baseline.json"))
-    assert set(known.decisions) == {str(digit) for digit in range(10)}
+    found, table = Bundle.load(version.uri), digits()
     given = {**settings(tmp_path, found), "limits": ImageLimits().model_dump(mode="json")}
-    picture = encoded((np.random.default_rng(0).random((8, 24)) * 60).astype(np.uint8))
     with ExitStack() as stack:
         small = monitored(tmp_path, found, [ImageReplica(given)], stack)
-        for _ in range(10):
-            files = [("image", ("a.png", picture, "image/png"))] * 25
-            assert httpx.post(f"{small.urls[0]}/predict", files=files, timeout=60).status_code == 200
-        small.wait(250)
-        told = small.told()
+        yield Digits(small, table["image"].to_pylist(), table["label"].to_pylist())
+
+
+def test_labels_of_pictures_tell_how_good_the_answers_were(pictured: Digits) -> None:
+    small, places = pictured.monitored, range(240)
+    told = pictured.ask(places, "good")
+    pictured.label(pictured.labels[:240], "good")
+    small.wait(240)
+    found = small.told()
+    (row,) = found["quality"]
+    assert (row["answers"], row["labelled"]) == (240, 240)
+    right = [one == label for one, label in zip(told, pictured.labels, strict=False)]
+    assert row["accuracy"] == sum(right) / 240 > 0.8 and row["best_constant"] < 0.2
+    assert found["tested"]["accuracy"] > 0.8 and "top-1" in Path(small.run.uri, "report.html").read_text()
+    quality = next(one for one in found["readings"] if one["monitor"] == "model quality")
+    assert not quality["exceeds"] and not [one for one in found["alarms"] if "model quality" in one]
+
+    wrong = [str((int(one) + 1) % 10) for one in pictured.ask(places, "bad")]
+    pictured.label(wrong, "bad")
+    small.wait(480)
+    found = small.told()
+    assert any("model quality: top-1" in alarm for alarm in found["alarms"])
+    (cause,) = (one for one in found["cause"]["causes"] if one["monitor"] == "model quality")
+    assert cause["samples"] and all(one.startswith("bad-") for one in cause["samples"])
+    assert found["cause"]["action"] == "retrain"
+
+
+def test_pictures_are_counted_and_dark_ones_are_an_alarm(pictured: Digits) -> None:
+    small = pictured.monitored
+    known = Baseline.model_validate(Bundle.load(small.version.uri).json("baseline.json"))
+    assert set(known.decisions) == {str(digit) for digit in range(10)}
+    picture = encoded((np.random.default_rng(0).random((8, 24)) * 60).astype(np.uint8))
+    for _ in range(10):
+        files = [("image", ("a.png", picture, "image/png"))] * 25
+        assert httpx.post(f"{small.urls[0]}/predict", files=files, timeout=60).status_code == 200
+    small.wait(250)
+    told = small.told()
     assert told["status"] == "alarm" and all(
         any(name in alarm for alarm in told["alarms"]) for name in ("brightness", "aspect")
     )

@@ -63,6 +63,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
+            # Between its first answer and being ready it refuses every query with 503.
+            until(lambda: httpx.get(f"http://127.0.0.1:{port}/-/ready").is_success)
             yield f"http://127.0.0.1:{port}/api/v1"
         finally:
             process.terminate()
@@ -77,7 +79,7 @@ def an_endpoint(folder: Path) -> FastAPI:
     watcher = Watcher(str(folder / "monitoring"), "r1", capture=lambda: {"written": 500, "dropped": 0})
     watch = watcher.watch(bundle, NAMES)
     assert watch
-    watch.seen(rows(np.random.default_rng(0), 500, 20.0), [0.5] * 500, ["approve"] * 500)
+    watch.seen(rows(np.random.default_rng(0), 500, 20.0), [0.5] * 500, ["approve"] * 500, [{"group": "a"}] * 500)
     watcher.flush()
     known = Baseline.model_validate(bundle.json(BASELINE))
     assert Judge(Judging(window_s=1), known, History(str(folder / "monitoring"), bundle.digest)).catch_up(1e12)
@@ -109,6 +111,8 @@ def test_what_an_endpoint_tells_is_scraped(prometheus: str) -> None:
     query = 'ray_mlops_requests_total{endpoint="fraud", outcome="answered"}'
     (found,) = until(lambda: get(f"{prometheus}/query", query=query)["result"])
     assert found["value"][1] == "500" and found["metric"]["version"] == "1"
+    sliced = 'ray_mlops_slice_decisions_total{column="group", value="a", decision="approve"}'
+    assert get(f"{prometheus}/query", query=sliced)["result"][0]["value"][1] == "500"
     (target,) = get(f"{prometheus}/targets")["activeTargets"]
     assert target["health"] == "up" and not target["lastError"]
 

@@ -54,6 +54,22 @@ def test_each_window_is_one_file_with_all_its_requests(bundle, clock, tmp_path):
     watcher.close()
 
 
+def test_what_a_clock_put_forward_had_judged_too_early_is_added_to(bundle, clock, tmp_path):
+    watcher = Watcher(str(tmp_path), "r1", watching=SLOW)
+    watch = watcher.watch(bundle, NAMES)
+    assert watch
+    ask(watch, 10)
+    assert found(watcher, bundle, tmp_path) == [(1_000_020, 10, 0)]
+    ask(watch, 5)  # not written yet
+    clock[0] += 3_600  # whoever judges now takes the file for whole
+    ask(watch, 3)
+    assert sorted(found(watcher, bundle, tmp_path)) == [(1_000_020, 5, 1), (1_000_020, 10, 0), (1_003_620, 3, 0)]
+    clock[0] -= 3_600
+    ask(watch, 2)
+    assert sum(counted for _, counted, _ in found(watcher, bundle, tmp_path)) == 20
+    watcher.close()
+
+
 def test_the_first_request_is_written_at_once_and_the_rest_at_the_end(bundle, tmp_path):
     watcher = Watcher(str(tmp_path), "r1", watching=Watching(flush_s=30))
     watch = watcher.watch(bundle, NAMES)

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,19 @@ def test_a_damaged_bundle_is_refused_before_anything_starts(
     with pytest.raises(StorageError, match="thresholds.json is damaged"):
         deploy.run(config, a_run(tmp_path), version=version.model_copy(update={"uri": str(damaged)}))
     assert deploy.is_live(endpoint) and not (tmp_path / "endpoints").exists()
+
+
+def test_a_bundle_without_the_table_it_was_made_from_is_deployed_only_without_the_proof(
+    version: ModelVersion, tmp_path: Path
+) -> None:
+    shutil.copytree(version.uri, tmp_path / "bundles" / version.digest)
+    brought = version.model_copy(update={"uri": str(tmp_path / "bundles" / version.digest)})
+    deployments: list[Any] = [deploy.run, deploy.ready, partial(deploy.prepared, folder=str(tmp_path / "many"))]
+    for deployed in (*deployments, deploy.prove):
+        with pytest.raises(StorageError, match=r"'shop': .*\.origin\.json is missing.*deploy\.parity_rows=0"):
+            deployed(DeployConfig(port=free_port()), a_run(tmp_path), version=brought)
+    assert not (tmp_path / "endpoints").exists() and not (tmp_path / "many").exists()
+    assert deploy.ready(DeployConfig(parity_rows=0), a_run(tmp_path), version=brought).digest == version.digest
 
 
 def test_an_endpoint_may_have_a_name_of_its_own(config: DeployConfig) -> None:

@@ -161,6 +161,7 @@ def test_declared_groups_are_compared_and_can_be_gates(ready: Study, tmp_path: P
     groups = details(found)["groups"]
     assert {group["value"] for group in groups if group["by"] == "channel"} == {"chip", "online", "phone"}
     assert len([group for group in groups if group["by"] == "distance"]) == 4
+    assert {"channel", "distance"} <= set(found.slices), "monitoring goes on with them"
     online = next(group for group in groups if group["value"] == "online")
     scores = pq.read_table(tmp_path / "runs" / "evaluate" / "scores.parquet").filter(pc.field("split") == "test")
     alerts = scores["score"].to_numpy() >= found.thresholds["review"]

@@ -1,6 +1,8 @@
 """Register: gates first, then one bundle with all an endpoint needs, then a version with the right alias."""
 
+import importlib.metadata
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from ray_mlops.contract import ModelVersion, Run, Table
 from ray_mlops.errors import ConfigError, GateError
 from ray_mlops.fraud.predictor import Predictor
 from ray_mlops.monitoring.baseline import Baseline
+from ray_mlops.platform import provenance
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.registry import open_registry
+from ray_mlops.platform.source_code import digest
 from ray_mlops.stages import register
 from ray_mlops.stages.register import Gate, RegisterConfig
 from tests.own_algorithm import LargeAmounts
@@ -84,6 +88,25 @@ def test_the_example_is_the_last_transaction_without_its_label(version: ModelVer
 def test_the_tables_are_referred_to_beside_the_bundle(version: ModelVersion) -> None:
     history = Table.model_validate(json.loads(Path(origin(version.uri)).read_text())["history"])
     assert history.rows == 4000 and history.name == "small.clean"
+
+
+def test_what_does_not_belong_to_the_content_is_told_beside_the_bundle(root: Path, version: ModelVersion) -> None:
+    made = json.loads(Path(provenance.beside(version.uri)).read_text())
+    assert made["run"] == "r1" and made["seed"] == a_run(root).seed
+    assert made["hardware"]["workers"] == 1
+    installed = made["lock"]["distributions"]
+    assert installed["ray"] == importlib.metadata.version("ray") and len(installed) > 50
+    assert made["lock"]["digest"] == digest(installed)
+    assert made["config"]["resolved"] is None, "this run was not opened by a command"
+    inside = Path(version.uri, "lineage.json").read_text()
+    assert not [name for name in ("hardware", "lock", "dirty") if f'"{name}"' in inside]
+
+
+def test_another_run_that_makes_the_same_bundle_does_not_take_its_place(root: Path, version: ModelVersion) -> None:
+    before = Path(provenance.beside(version.uri)).read_bytes()
+    other = replace(a_run(root, override="we insist"), id="r2")
+    assert register.run(FIRST, other, **study(root)).digest == version.digest
+    assert Path(provenance.beside(version.uri)).read_bytes() == before
 
 
 def test_the_same_model_has_the_same_digest_in_any_root(tmp_path: Path, version: ModelVersion) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from ray_mlops.algorithms.boosting import XGBoost
 from ray_mlops.contract import Decision, Features, Run, Trials
 from ray_mlops.errors import ConfigError, DecisionError, TrainingError
+from ray_mlops.platform.cores import cores
 from ray_mlops.platform.parts import Source
 from ray_mlops.platform.search import Record
 from ray_mlops.stages import features as features_stage
@@ -104,6 +106,20 @@ def test_a_warm_start_tries_first_what_an_earlier_search_found(made: Features, t
     second = tune.run(config, run, features=made, decision=YES, algorithm=algorithm)
     assert [line["settings"] for line in log(second)][1] == first.best
     assert second.value >= first.value
+
+
+def test_a_search_ends_with_its_time_and_keeps_what_it_found(made: Features, tmp_path: Path) -> None:
+    config = TuneConfig(trials=100_000, minutes=0.1, scheduler="none", search="random")
+    found = tuned(made, tmp_path, Stepwise(diary=str(tmp_path)), config)
+    values = [line["value"] for line in log(found) if line["value"] is not None]
+    assert len(values) < 100_000
+    assert found.value == max(values)
+
+
+def test_as_many_trials_run_at_once_as_there_are_cores_each_on_one(made: Features) -> None:
+    """Ray counts more CPUs than there are cores, for what mostly waits; trials do not."""
+    assert ray.cluster_resources()["CPU"] > cores()
+    assert tune._slots() == cores()
 
 
 def test_a_search_without_a_single_value_says_why(made: Features, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from ray_mlops.contract import Frozen
 from ray_mlops.contract.names import KeyName
 from ray_mlops.errors import ConfigError, StorageError
-from ray_mlops.platform import files
+from ray_mlops.platform import files, leases
 
 Scope = Literal["score", "label", "metrics", "admin"]
 SCOPES: tuple[Scope, ...] = ("score", "label", "metrics", "admin")
@@ -177,9 +177,10 @@ def _change(root: str, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> 
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """One change at a time, or a key that another command revokes meanwhile would live on. Object stores have no locks."""
+    """One change at a time, or a key that another command revokes meanwhile would live on."""
     if files.is_remote(uri):
-        yield
+        with leases.alone(uri.rpartition("/")[0]):
+            yield
         return
     folder = Path(uri).parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

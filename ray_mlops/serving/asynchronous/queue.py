@@ -21,6 +21,7 @@ from ray_mlops.serving.asynchronous.limits import Asynchronous
 from ray_mlops.serving.asynchronous.records import Invocation, Lease, Outcome, State
 
 _HEAD_BYTES = 1 << 16
+_FURTHEST_S = 600.0  # what ends later was written before a clock was set back
 _LONGEST_REASON = 2000
 _FOLDERS = ("leases", "outcomes", "outputs", "failures")
 
@@ -47,7 +48,7 @@ class Queue:
         if known := self.state(invocation.id):
             return known
         created = files.create_bytes(self._uri("requests", invocation.id), _packed(invocation, body))
-        state = self.state(invocation.id) or (_state(invocation, None) if created else None)
+        state = self.state(invocation.id) or (self._state(invocation, None) if created else None)
         if state is None:
             raise StorageError(f"two requests with the id {invocation.id} met; send it again")
         return state
@@ -58,7 +59,7 @@ class Queue:
         if outcome is None:
             invocation = self._head(Invocation, "requests", name)
             if invocation is not None:
-                return _state(invocation, self._newest(name))
+                return self._state(invocation, self._newest(name))
             outcome = self._head(Outcome, "outcomes", name)  # it may have ended between the two looks
         if outcome is None:
             return None
@@ -141,7 +142,7 @@ class Queue:
             self._close(name)  # whoever answered it died before it could
             return None
         last = self._newest(name)
-        if last and last.until > datetime.now(UTC):
+        if last and self._counts(last):
             return None
         if last and last.attempt >= self.limits.max_attempts:
             self._give_up(name, last)
@@ -158,6 +159,21 @@ class Queue:
             self._close(name)
             return None
         return lease
+
+    def _counts(self, lease: Lease) -> bool:
+        """Whether a lease, or the wait after one, goes on."""
+        left_s = (lease.until - datetime.now(UTC)).total_seconds()
+        return 0 < left_s <= max(self.limits.lease_s, _FURTHEST_S)
+
+    def _state(self, invocation: Invocation, lease: Lease | None) -> State:
+        return State(
+            id=invocation.id,
+            state="running" if lease and not lease.reason and self._counts(lease) else "pending",
+            digest=invocation.digest,
+            owner=invocation.owner,
+            attempts=lease.attempt if lease else 0,
+            reason=lease.reason if lease else "",
+        )
 
     def _give_up(self, name: str, last: Lease) -> None:
         invocation = self._head(Invocation, "requests", name)
@@ -214,18 +230,6 @@ def _below(uri: str, folder: str) -> bool:
     if files.is_remote(folder) or not uri.removeprefix("file://").startswith("/"):  # `~x` would be somebody's home
         return False
     return Path(folder).resolve() in Path(files.absolute(uri)).resolve().parents
-
-
-def _state(invocation: Invocation, lease: Lease | None) -> State:
-    held = lease is not None and not lease.reason and lease.until > datetime.now(UTC)
-    return State(
-        id=invocation.id,
-        state="running" if held else "pending",
-        digest=invocation.digest,
-        owner=invocation.owner,
-        attempts=lease.attempt if lease else 0,
-        reason=lease.reason if lease else "",
-    )
 
 
 def _packed(head: Frozen, body: bytes) -> bytes:

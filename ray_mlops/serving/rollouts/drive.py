@@ -13,12 +13,11 @@ from ray_mlops.errors import EndpointError
 from ray_mlops.serving.rollouts import metric
 from ray_mlops.serving.rollouts.beside import Setting
 from ray_mlops.serving.rollouts.judge import Check, Judge, Step
-from ray_mlops.serving.rollouts.records import Records, Rollout
+from ray_mlops.serving.rollouts.records import BEAT_S, Records, Rollout
 from ray_mlops.serving.rollouts.replicas import Replicas, Status
 from ray_mlops.serving.rollouts.tally import Tally
 
 LOOK_S = 0.5
-BEAT_S = 5.0
 SILENT_S = 60.0
 Tell = Callable[[str], None]
 

@@ -26,7 +26,7 @@ def tidy(root: str, name: str, why: str) -> None:
     left = records.running()
     if left is None:
         return
-    if left.alive():
+    if records.alive(left):
         raise EndpointError(
             f"a rollout of version {left.challenger.version} is under way on {left.host} (process {left.pid}, by {left.user}): "
             f"wait, or end it with `ray-mlops rollback {name}`"

@@ -4,6 +4,7 @@ the run root; it only ever gets longer."""
 import getpass
 import os
 import socket
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from ray_mlops.serving.rollouts.judge import Check
 from ray_mlops.serving.rollouts.plan import Plan
 
 Status = Literal["running", "promoted", "rolled_back", "interrupted"]
-SILENT_S = 60.0
+BEAT_S, SILENT_S = 5.0, 60.0
 
 
 class Side(Frozen):
@@ -93,7 +94,7 @@ class Rollout(Frozen):
             return False
         if self.host == socket.gethostname():
             return processes.is_alive(self.pid)
-        return (datetime.now(UTC) - self.beat).total_seconds() < SILENT_S
+        return abs((datetime.now(UTC) - self.beat).total_seconds()) < SILENT_S
 
 
 class Records:
@@ -115,6 +116,15 @@ class Records:
         """All rollouts, the latest first."""
         names = [name.removesuffix(".json") for name in files.listing(self._folder) if name.endswith(".json")]
         return [self.read(name) for name in sorted(names, reverse=True)]
+
+    def alive(self, rollout: Rollout) -> bool:
+        """Whether the command of one may still be there. Where its last beat seems long ago the clock may have jumped: another
+        is waited for."""
+        if rollout.status != "running" or rollout.host == socket.gethostname() or rollout.alive():
+            return rollout.alive()
+        time.sleep(3 * BEAT_S)
+        now = self.read(rollout.id)
+        return now.status == "running" and now.beat != rollout.beat
 
     def running(self) -> Rollout | None:
         """The one that has not ended, perhaps because its command died."""

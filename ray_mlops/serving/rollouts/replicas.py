@@ -2,12 +2,14 @@
 what they have counted comes back."""
 
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-from ray_mlops.contract import Frozen, ModelVersion
+from ray_mlops.contract import Endpoint, Frozen, ModelVersion
 from ray_mlops.contract.names import ENDPOINT
 from ray_mlops.errors import EndpointError
 from ray_mlops.platform import files
+from ray_mlops.platform.registry import Version
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.image_replica import ImageReplica, ImageSettings
@@ -80,6 +82,19 @@ def known(root: str, name: str) -> Running:
             f"no endpoint {name!r} was deployed from {root}: `ray-mlops deploy {name}` starts it with its champion"
         )
     return Running.model_validate(files.read_json(path))
+
+
+def answering(root: str, endpoint: Endpoint, versions: Iterable[Version]) -> ModelVersion:
+    """The version that an endpoint was started with; of one that was exported that of `versions` with its digest.
+
+    Raises `EndpointError` where that is not to be found.
+    """
+    if endpoint.capture:
+        return known(root, endpoint.name).version
+    found = next((one for one in versions if one.digest == endpoint.digest), None)
+    if found is None:
+        raise EndpointError(f"{endpoint.url} answers with {endpoint.digest}, which is no registered version's digest")
+    return found.artifact()
 
 
 class Replicas:

@@ -3,9 +3,7 @@
 It ends with its replica.
 """
 
-import ctypes
 import os
-import signal
 import sys
 import threading
 import time
@@ -14,13 +12,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import orjson
 
+from ray_mlops.platform import processes
 from ray_mlops.platform.bundle import Bundle
 from ray_mlops.platform.priority import come_last
 from ray_mlops.serving.rollouts.beside import Job, read_frame
 from ray_mlops.serving.rollouts.tally import Answers, LaneCounter, Pairs, Tally, compared
 
 _EVERY_S = 0.2
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 Answering = Callable[[Sequence[bytes]], Answers]
 
@@ -96,8 +94,7 @@ FAMILIES = {"transactions": transactions, "images": images}
 
 def main(text: str) -> None:
     """Compare until the frames end."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    processes.die_with_parent()
     come_last()
     # What a library prints must not come between the counts.
     out = os.fdopen(os.dup(1), "wb", buffering=0)

@@ -15,11 +15,10 @@ from ray_mlops import algorithms
 from ray_mlops.contract import Algorithm, Decision, Evaluation, ImageFeatures, ModelVersion, Run, Trained
 from ray_mlops.monitoring.baseline import Baseline
 from ray_mlops.monitoring.sketches import baseline_of
-from ray_mlops.platform import files, model_card, tables
+from ray_mlops.platform import files, model_card, provenance, tables
 from ray_mlops.platform.admission import RegisterConfig, check, enter
 from ray_mlops.platform.bundle import Bundle, origin
 from ray_mlops.platform.parts import Split
-from ray_mlops.platform.provenance import made_by
 from ray_mlops.vision import predictor, pyfunc
 from ray_mlops.vision.embedding import REFERENCE, Reference, Seen
 from ray_mlops.vision.parts import ImageSource
@@ -60,6 +59,7 @@ def run(
         run.progress(1, 2, "bundle")
         bundle = Bundle.write(folder, files.join(run.root, "bundles"))
     files.write_json(origin(bundle.uri), {"source": features.source.model_dump(mode="json")})
+    provenance.note(bundle.uri, run, trained)
     version = enter(config, run, bundle, evaluation)
     run.progress(2, 2, "bundle")
     return version
@@ -147,7 +147,7 @@ def _lineage(run: Run, features: ImageFeatures, trained: Trained) -> dict[str, A
         "rows": dict(features.rows),
         "labelled": {part: dict(counts) for part, counts in features.labelled.items()},
         "algorithm": dict(trained.algorithm),
-        **made_by(_CODE),
+        **provenance.made_by(_CODE, run.recipe),
     }
 
 

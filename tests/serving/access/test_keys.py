@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import boto3
 import pytest
 
 from ray_mlops.cli import main
 from ray_mlops.errors import ConfigError, StorageError
+from ray_mlops.platform import leases
 from ray_mlops.serving.access import keys
 
 NOW = datetime.now(UTC)
@@ -107,6 +109,17 @@ def test_changes_made_at_once_are_all_kept(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda number: keys.create(str(tmp_path), f"k{number}", ["score"]), range(24)))
     assert {key.name for key in known(tmp_path)} == {f"k{number}" for number in range(24)}
+
+
+def test_changes_made_at_once_on_s3_are_all_kept(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(leases, "LOOK_S", 0.05)
+    boto3.client("s3").create_bucket(Bucket="keys")
+    root = "s3://keys/mlops"
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda number: keys.create(root, f"k{number}", ["score"]), range(6)))
+    assert {key.name for key in keys.read(keys.key_file(root))} == {f"k{number}" for number in range(6)}
 
 
 def test_a_damaged_file_is_told_without_what_is_in_it(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,14 @@ def test_a_lease_that_is_renewed_is_kept_and_one_that_is_released_is_free(place:
     second = taken(other)
     other.hand_back(second)
     assert (second.attempt, taken(queue).attempt) == (2, 2)
+
+
+def test_a_lease_from_before_a_clock_was_put_back_is_over(tmp_path: Path) -> None:
+    queue = Queue(str(tmp_path), Asynchronous())
+    queue.submit(an("a"), b"")
+    lease = taken(queue)
+    queue._write(lease.model_copy(update={"until": lease.until + timedelta(hours=1)}))
+    assert queue.state("a").state == "pending" and taken(queue).attempt == 2  # pyright: ignore
 
 
 def test_whatever_a_replica_left_half_ended_the_next_one_ends(tmp_path: Path) -> None:

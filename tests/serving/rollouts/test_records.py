@@ -1,6 +1,7 @@
 """Records of rollouts, and measures of a user's own."""
 
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ def test_a_command_that_died_is_told_from_one_that_runs(tmp_path: Path) -> None:
     elsewhere = mine.model_copy(update={"host": "elsewhere"})
     assert elsewhere.alive()
     assert not elsewhere.model_copy(update={"beat": datetime.now(UTC) - timedelta(minutes=5)}).alive()
+
+
+def test_one_elsewhere_that_seems_silent_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray_mlops.serving.rollouts.records.BEAT_S", 0.05)
+    records = Records(str(tmp_path), "shop")
+    for off in (timedelta(hours=1), timedelta(hours=-1)):  # a clock that was put forward, and one that was put back
+        then = {"host": "elsewhere", "beat": datetime.now(UTC) - off}
+        theirs = records.write(Rollout.begin("shop", *SIDES, PLAN).model_copy(update=then))
+        assert not theirs.alive() and not records.alive(theirs)
+        beating = threading.Timer(0.05, records.write, [theirs.beating()])
+        beating.start()
+        assert records.alive(theirs)
+        beating.join()
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,27 @@ def test_a_given_test_set_is_kept_and_unlabelled_images_are_left_out(tmp_path: P
     assert len(test) == 97 and all(key.startswith("digits/17") for key in test)
 
 
+def test_what_is_tied_by_group_or_as_duplicates_stays_in_one_part(tmp_path: Path) -> None:
+    """Half of the digits in groups of three; every second group has a duplicate in the one after it."""
+    keys = small_images.digits()["id"].to_pylist()
+    twins = list(keys)
+    for row in range(2, 900, 6):
+        twins[row + 1] = twins[row]
+
+    def tie(table: pa.Table) -> pa.Table:
+        group = pa.array([f"writer {row // 3}" if row < 900 else None for row in range(len(keys))])
+        table = table.set_column(table.column_names.index("group"), "group", group)
+        return table.append_column("twins", pa.array(twins))
+
+    made = features.run(EIGHT, a_run(tmp_path, "features"), table=clean_table(tmp_path, tie))
+    rows = tables.load(made.table)
+    part = dict(zip(rows["id"].to_pylist(), rows["split"].to_pylist(), strict=True))
+    assert len(part) == len(keys)
+    tied = [{part[key] for key in keys[row : row + 6]} for row in range(0, 900, 6)]
+    assert [parts for parts in tied if len(parts) > 1] == []
+    assert set.union(*tied) == {"train", "validation", "test"}
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_on_ray_the_table_is_the_same_snapshot(tmp_path: Path) -> None:
     table = clean_table(tmp_path)
