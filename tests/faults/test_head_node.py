@@ -50,7 +50,7 @@ def deploy(nodes: Fleet, root: Path) -> None:
     known = registry.open_registry(administration(str(root)))
     if not (root / "source").exists():
         known.register("fraud", bundle(root))
-    fields = [f"port={PORT}", "scale.min_replicas=2", "scale.max_replicas=2"]
+    fields = [f"port={PORT}", "parity_rows=0", "scale.min_replicas=2", "scale.max_replicas=2"]
     config = yaml.safe_load(exporting.export(str(root), "serve", "fraud@challenger", fields))
     request = urllib.request.Request(f"{nodes.dashboard}/api/serve/applications/", method="PUT")
     request.add_header("content-type", "application/json")

@@ -1,15 +1,17 @@
 """A run root that is full, read-only or shared by two commands at once: nothing is lost, nothing is there twice."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from ray_mlops.commands import administration
-from ray_mlops.platform import registry
+from ray_mlops.platform import files, registry
 from tests import lifecycle
 from tests.faults.rounds import ROUNDS
 
@@ -92,3 +94,32 @@ def test_two_commands_at_once_on_one_root_make_one_model(by_two: Path) -> None:
     assert stages[0] == stages[1]
     known = registry.open_registry(administration(str(by_two))).versions("tiny")
     assert [(version.version, version.digest) for version in known] == [("1", stages[0]["register"]["digest"])]
+
+
+@pytest.mark.skipif(not ROUNDS, reason="takes a minute or two: RAY_MLOPS_FAULT_ROUNDS=1")
+def test_two_commands_at_once_on_one_root_on_s3_make_every_stage_once(
+    by_two: Path, s3_server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket="shared")
+    root = "s3://shared/mlops"
+    own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    own["RAY_MLOPS_HOME"] = str(tmp_path / "home")  # MLflow and Ray, which they share, and the machines would
+    homes = [tmp_path / "one", tmp_path / "other"]  # where the catalogs lie, which they do not share
+    command = lifecycle.command("run", lifecycle.TINY, "--root", root, *TO)
+    both = []
+    for home in homes:
+        home.mkdir()
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        both.append(subprocess.Popen(command, env={**own, "HOME": str(home)}, **pipes))
+    told = [process.communicate(timeout=400) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    records = [files.read_json(f"{root}/runs/{run}/run.json") for run in files.listing(f"{root}/runs")]
+    stages = [{entry["stage"]: entry for entry in record["stages"]} for record in records]
+    assert all(sorted(each[stage]["status"] for each in stages) == ["done", "reused"] for stage in stages[0]), (
+        "a stage was made twice"
+    )
+    artifacts = [{stage: entry["artifact"] for stage, entry in each.items()} for each in stages]
+    assert artifacts[0] == artifacts[1]
+    assert artifacts[0]["register"]["digest"] == made(by_two)["digest"]

@@ -38,6 +38,8 @@ def test_stopped_and_killed_in_each_stage_the_result_is_the_undisturbed_one(tmp_
     finished = lifecycle.call("run", lifecycle.TINY, "--root", disturbed)
     assert finished.returncode == 0, finished.stderr
     first, second = lifecycle.newest_run(quiet), lifecycle.newest_run(disturbed)
+    # Every stage but the last had ended before the last one was struck, and was not run again.
+    assert [each["stage"] for each in second["stages"] if each["status"] != "reused"] in ([], [STAGES[-1]])
     for stage, identity in (("ingest", "snapshot"), ("clean", "snapshot"), ("register", "digest")):
         assert lifecycle.artifact(first, stage)[identity] == lifecycle.artifact(second, stage)[identity], stage
     assert lifecycle.artifact(first, "evaluate")["metrics"] == lifecycle.artifact(second, "evaluate")["metrics"]

@@ -1,4 +1,5 @@
-"""S3 that answers 503 for a while: the command waits, and ends with what it would have ended with."""
+"""S3 that answers 503 for a while: the command waits, and ends with what it would have ended with. S3 that refuses for good:
+it ends soon, with one error that says what was refused, where, and what to do."""
 
 import os
 import pickle
@@ -9,10 +10,11 @@ from pathlib import Path
 import boto3
 import pytest
 
+from ray_mlops.errors import StorageError
 from ray_mlops.platform import files
 from tests import lifecycle
 from tests.faults.rounds import ROUNDS
-from tests.faults.unsteady_s3 import Proxy, proxied
+from tests.faults.unsteady_s3 import DENIED, SLOW_DOWN, Proxy, proxied
 
 pytestmark = pytest.mark.timeout(600)
 SECONDS = 30 if ROUNDS else 8  # Arrow by itself gives up after six
@@ -57,3 +59,51 @@ def test_a_file_system_keeps_its_patience_in_another_process(unsteady: Proxy) ->
     assert unsteady.refused > 3 and files.read_bytes(there) == b"kept"
     unsteady.refuse(2)
     assert not files.create_bytes(there, b"another") and files.create_bytes("s3://unsteady/two", b"new")
+
+
+REFUSALS = {"denied": (403, DENIED, "ACCESS_DENIED"), "overloaded": (503, SLOW_DOWN, "SLOW_DOWN")}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_command_ends_with_one_error_where_s3_refuses_for_good(
+    unsteady: Proxy, tmp_path: Path, refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, body, told = REFUSALS[refusal]
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    unsteady.refuse_for_good(status, body)
+    own = {**os.environ, "RAY_MLOPS_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+    command = lifecycle.command("run", lifecycle.TINY, "--root", "s3://unsteady/never")
+    done = subprocess.run(command, check=False, env=own, capture_output=True, text=True, timeout=60)
+    error = " ".join(done.stderr.split())
+    assert done.returncode == 1 and "Traceback" not in error and error.count("cannot ") == 1, error
+    assert "cannot write s3://unsteady/never/runs/tiny-" in error and told in error
+    assert f"Check that {unsteady.url} answers and that the credentials are allowed" in error
+    assert "AWS_MAX_ATTEMPTS" in error and 0 < unsteady.refused <= 3
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_whatever_is_asked_of_it_says_what_was_refused(
+    unsteady: Proxy, tmp_path: Path, refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    (tmp_path / "file").write_text("")
+    unsteady.refuse_for_good(*REFUSALS[refusal][:2])
+    place = "s3://unsteady/place"
+    asked = {
+        "read": lambda: files.read_bytes(place),
+        "look up": lambda: files.exists(place),
+        "list": lambda: files.listing(place),
+        "create": lambda: files.create_bytes(place, b""),
+        "delete": lambda: files.remove(place),
+        "copy to": lambda: files.upload(str(tmp_path), place),
+        "copy from": lambda: files.download(place, str(tmp_path)),
+    }
+    for action, ask in asked.items():
+        with pytest.raises(StorageError, match=rf"^cannot {action} {place}: .*Check that {unsteady.url} answers"):
+            ask()
+
+
+def test_a_number_of_attempts_that_is_none_is_named(unsteady: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "many")
+    with pytest.raises(StorageError, match="AWS_MAX_ATTEMPTS is 'many'"):
+        files.read_bytes("s3://unsteady/place")

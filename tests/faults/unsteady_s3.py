@@ -1,6 +1,7 @@
-"""An S3-compatible server's proxy that for a while answers 503, as S3 does when it is overloaded."""
+"""An S3-compatible server's proxy that for a while answers 503, as S3 does when it is overloaded, or refuses for good."""
 
 import http.client
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 SLOW_DOWN = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
+DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 HOP = ("connection", "content-length", "date", "server", "transfer-encoding")
 
 
@@ -23,12 +25,19 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream).netloc
         self.refusing = threading.Event()
         self.refused = self.answered = 0
+        self.refusal = (503, SLOW_DOWN)
         self._seconds, self._after = 0.0, 0
 
     @property
     def url(self) -> str:
         """Where clients find it."""
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def refuse_for_good(self, status: int, body: bytes, *, after: int = 0) -> None:
+        """Answer this, from now on or once so many more requests have been answered."""
+        self.refusal = (status, body)
+        self._seconds, self._after = math.inf, self.answered + after
+        self._look()
 
     def refuse(self, seconds: float, *, after: int = 0) -> None:
         """Answer 503 for so long, from now on or once so many more requests have been answered."""
@@ -43,7 +52,8 @@ class Proxy(ThreadingHTTPServer):
     def _look(self) -> None:
         if self._seconds and self.answered >= self._after:
             self.refusing.set()
-            threading.Timer(self._seconds, self.refusing.clear).start()
+            if self._seconds < math.inf:
+                threading.Timer(self._seconds, self.refusing.clear).start()
             self._seconds = 0.0
 
 
@@ -55,7 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         if self.server.refusing.is_set():
             self.server.refused += 1
-            self._send(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
+            status, told = self.server.refusal
+            self._send(status, {"Content-Type": "application/xml"}, told)
             return
         self.server.count()
         connection = http.client.HTTPConnection(self.server.upstream, timeout=60)
