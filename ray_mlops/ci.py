@@ -5,14 +5,15 @@ The candidate goes from step to step as a small file that pins its digest; a reg
 
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray_mlops import commands, recipes, rollout_commands, runs
 from ray_mlops.clusters import pins, submitting
 from ray_mlops.errors import ConfigError, RegistryError
-from ray_mlops.platform import registry
+from ray_mlops.pipeline import AnyConfig
+from ray_mlops.platform import provenance, registry
 from ray_mlops.serving.rollouts.plan import Plan
 from ray_mlops.stages import deploy as deploy_stage
 
@@ -24,19 +25,39 @@ def train(recipe: str, root: str, assignments: Sequence[str], *, address: str, o
 
     Returns the exit code of the job; raises what the run raises, `GateError` where the model misses a gate.
     """
+    config, _ = recipes.load(recipe, assignments)
+    earlier = {run["id"] for run in runs.of(root, config.name)}
     if address:
         code = submitting.submit(recipe, address, ["run", "--to", "register"], assignments, root=root)
         if code:
             return code
     else:
         commands.lifecycle(recipe, root, assignments, span=("ingest", "register"))
-    config, _ = recipes.load(recipe, assignments)
-    found = next(run for run in runs.known(root) if run["status"] == "done" and run["id"].startswith(f"{config.name}-"))
-    made = next(stage["artifact"] for stage in found["stages"] if stage["stage"] == "register")
-    candidate = {name: made[name] for name in ("name", "version", "digest")} | {"run": found["id"]}
+    made, run = _made(root, config, earlier)
+    candidate = {name: made[name] for name in ("name", "version", "digest")} | {"run": run}
     Path(out).write_text(json.dumps(candidate, indent=2) + "\n")
     print(f"candidate {made['name']}/{made['version']} ({made['digest'][:12]}), in {out}")
     return 0
+
+
+def _made(root: str, config: AnyConfig, earlier: Collection[str]) -> tuple[dict[str, Any], str]:
+    """The version that the run of this config registered, and the run: one that ended since there were only the `earlier` ones.
+
+    Raises `RegistryError` when there is none, or several made different models and their configs do not tell which is ours.
+    """
+    found = [run for run in runs.of(root, config.name) if run["status"] == "done" and run["id"] not in earlier]
+    ours = config.model_dump(mode="json")
+    same = [run for run in found if runs.read_config(provenance.config_file(root, run["id"]))[1] == ours]
+    made = [
+        (stage["artifact"], run["id"])
+        for run in same or found
+        for stage in run["stages"]
+        if stage["stage"] == "register"
+    ]
+    if len({version["digest"] for version, _ in made}) != 1:
+        told = ", ".join(f"{version['version']} by {run}" for version, run in made) or "none"
+        raise RegistryError(f"which version of {config.name} this run has registered is not known ({told}): train anew")
+    return made[0]
 
 
 def compare(root: str, candidate: str, *, out: str) -> None:
