@@ -15,14 +15,15 @@ import pytest
 
 from ray_mlops.platform.runtime import SETTINGS, free_port
 from tests import lifecycle
+from tests.cluster import manifests
 from tests.recipes.tiny import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def job_server() -> Iterator[str]:
-    """A head node of its own with the job server on, all ports its own; it ends with this test."""
+    """A head node of its own with the job server on, all ports its own; it ends with these tests."""
     ports = {name: free_port() for name in ("port", "dashboard-port", "dashboard-agent-listen-port")}
     temp_dir = tempfile.mkdtemp(prefix="rj-")  # short: the paths of Ray's sockets lie below it
     ray = str(Path(sys.executable).parent / "ray")
@@ -73,3 +74,18 @@ def test_a_submitted_recipe_gives_the_same_model(job_server: str, tmp_path: Path
     first, second = lifecycle.newest_run(here), lifecycle.newest_run(there)
     assert lifecycle.artifact(first, "register")["digest"] == lifecycle.artifact(second, "register")["digest"]
     assert json.loads((Path(there) / "runs" / second["id"] / "run.json").read_text())["status"] == "done"
+
+
+def test_the_command_of_the_cron_job_hands_in_a_look_and_tells_how_it_ended(job_server: str, tmp_path: Path) -> None:
+    words = {"IMAGE": "i", "RECIPE": "fraud", "BUCKET": "b"}
+    (cron,) = manifests.documents((ROOT / "cluster" / "eks" / "watch.yaml").read_text(), **words)
+    (container,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    here = {
+        "ray": str(Path(sys.executable).parent / "ray"), "--address=http://ray-mlops-head-svc:8265": f"--address={job_server}",
+        "jobs/watch.py": str(ROOT / "jobs" / "watch.py"), "s3://b/mlops": str(tmp_path),
+    }  # fmt: skip
+    command = [here.get(word, word) for word in (*container["command"], *container["args"])]
+    assert set(here.values()) <= set(command)
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 1 and "the endpoint does not answer" in done.stdout, done.stdout + done.stderr

@@ -1,12 +1,15 @@
 """The product as a person uses it: one command to a live endpoint, and all that can be done with it afterwards."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from ray_mlops.platform import provenance
 from tests import lifecycle, planted_skew
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
@@ -36,8 +39,28 @@ def test_one_command_leaves_a_model_that_answers(root: str) -> None:
         assert "<html" in Path(lifecycle.artifact(record, stage)["report"]).read_text()
 
 
+def test_the_lineage_holds_what_it_takes_to_make_the_model_again(root: str) -> None:
+    record = lifecycle.newest_run(root)
+    asked = lifecycle.call("lineage", "tiny", "--root", root)
+    assert asked.returncode == 0, asked.stderr
+    told = yaml.safe_load(asked.stdout)
+    assert told["digest"] == lifecycle.artifact(record, "register")["digest"]
+    assert told["tables"]["history"]["snapshot"] == lifecycle.artifact(record, "clean")["snapshot"]
+    fitted_on = {**provenance.machine(), "device": "cpu", "workers": 1}
+    assert {**told["hardware"], **fitted_on} == told["hardware"] and told["git"] == provenance.conditions(
+        lifecycle.TINY
+    )["git"]
+    in_full = json.loads(Path(told["in_full"]).read_text())
+    config = yaml.safe_load(Path(root, "runs", record["id"], "config.yaml").read_text())
+    assert told["seed"] == in_full["seed"] == config["config"]["seed"]
+    assert in_full["config"] == {"digest": told["config"]["digest"], "resolved": config}
+    assert in_full["lock"]["distributions"] == provenance.distributions()
+    page = Path(root, "runs", record["id"], "report.html").read_text()
+    assert f"{provenance.machine()['memory_gib']} GiB</text>" in page and ">code</text>" in page
+
+
 def test_an_unchanged_run_skips_every_stage_but_a_look_at_new_requests(root: str) -> None:
-    first = lifecycle.call("run", lifecycle.TINY, "--root", root)  # the last test's requests are new to the monitor
+    first = lifecycle.job("monitor", lifecycle.TINY, "--root", root)  # the last test's requests are new to the monitor
     again = lifecycle.call("run", lifecycle.TINY, "--root", root)
     assert first.returncode == again.returncode == 0, first.stderr + again.stderr
     assert {stage["status"] for stage in lifecycle.newest_run(root)["stages"]} == {"reused"}
@@ -64,7 +87,7 @@ def test_a_gate_that_is_missed_keeps_the_model_out(root: str) -> None:
 
 
 def test_features_are_the_same_online_and_in_batch(root: str) -> None:
-    proved = lifecycle.call("parity", lifecycle.TINY, "--root", root, "--rows", "500")
+    proved = lifecycle.job("parity", lifecycle.TINY, "--root", root, "--rows", "500")
     assert proved.returncode == 0, proved.stderr
     assert "no skew: " in proved.stdout and "features of 500 rows" in proved.stdout
 
@@ -84,7 +107,7 @@ def test_files_are_scored_and_versions_administered(root: str, tmp_path: Path) -
     clean = lifecycle.artifact(lifecycle.newest_run(root), "clean")
     part = next(Path(root, "tables", *clean["name"].split("."), "data").glob("*.parquet"))
     out = tmp_path / "scores.parquet"
-    scored = lifecycle.call("score", str(part), "--model", "tiny", "--out", str(out), "--root", root)
+    scored = lifecycle.job("score", str(part), "--model", "tiny", "--out", str(out), "--root", root)
     assert scored.returncode == 0, scored.stderr
     assert pq.read_metadata(out).num_rows == pq.read_metadata(part).num_rows
     assert "champion" in lifecycle.call("models", "--root", root).stdout

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
 def root(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Iterator[str]:
     """A root in which the shipped recipe has run once; its endpoint goes with the module."""
     root = str(tmp_path_factory.mktemp("root"))
-    done = lifecycle.call("run", "vision", "--root", root, timeout_s=500)
+    done = lifecycle.job("vision", "--root", root, timeout_s=500)
     assert done.returncode == 0, done.stdout + done.stderr
     yield root
     lifecycle.call("undeploy", "vision", "--root", root)
