@@ -43,7 +43,7 @@ class _Lease(NamedTuple):
     @property
     def dead(self) -> bool:
         """Whether its process was one of this machine and is no more."""
-        return self.host == socket.gethostname() and not processes.is_alive(self.pid)
+        return self.host == here() and not processes.is_alive(self.pid)
 
 
 @contextmanager
@@ -93,8 +93,15 @@ class _Held:
         files.write_bytes(_path(self._folder, self._number), self._content(over=over))
 
     def _content(self, *, over: bool) -> bytes:
-        told = {"owner": self._owner, "host": socket.gethostname(), "pid": os.getpid(), "beat": self._beat}
+        told = {"owner": self._owner, "host": here(), "pid": os.getpid(), "beat": self._beat}
         return json.dumps({**told, "over": over}).encode().ljust(_BYTES)
+
+
+def here() -> str:
+    """Where process ids mean what they mean here: containers may share the name of their host, and count for themselves."""
+    with suppress(OSError):  # no Linux: no containers
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
 
 
 def _take(folder: str, silent_s: float) -> _Held:

@@ -55,13 +55,13 @@ def test_who_waits_is_told_for_whom_and_a_beat_is_a_sign_of_life(folder: str, ca
     def beat() -> None:
         for number in range(1, 12):
             held_by(folder, beat=number)
-            time.sleep(0.1)
+            time.sleep(0.3)
         over.set()
         held_by(folder, over=True)
 
     beating = threading.Thread(target=beat)
     beating.start()
-    with caplog.at_level(logging.WARNING), leases.alone(folder, silent_s=0.6):
+    with caplog.at_level(logging.WARNING), leases.alone(folder, silent_s=3):
         assert over.is_set()
     beating.join()
     assert f"process 1 of elsewhere is at work in {folder}: waiting" in caplog.text
@@ -79,9 +79,16 @@ def test_what_a_dead_process_of_this_machine_left_is_free_at_once(folder: str) -
     gone = multiprocessing.Process()
     gone.start()
     gone.join()
-    held_by(folder, host=socket.gethostname(), pid=gone.pid)
+    held_by(folder, host=leases.here(), pid=gone.pid)
     with leases.alone(folder):
         pass
+
+
+def test_a_process_of_another_container_of_this_machine_is_not_taken_for_dead(folder: str) -> None:
+    held_by(folder, host=f"{socket.gethostname()} pid:[1]", pid=(1 << 22) + 1)
+    began = time.monotonic()
+    with leases.alone(folder, silent_s=0.4):
+        assert time.monotonic() - began > 0.4
 
 
 def test_a_number_that_was_held_meanwhile_is_not_held_again(folder: str) -> None:
@@ -105,7 +112,7 @@ def test_its_owner_beats_and_says_when_it_is_over(folder: str) -> None:
 
     with leases.alone(folder, silent_s=0.2):
         first = told()
-        assert (first["host"], first["pid"], first["over"]) == (socket.gethostname(), os.getpid(), False)
+        assert (first["host"], first["pid"], first["over"]) == (leases.here(), os.getpid(), False)
         end = time.monotonic() + 60
         while told()["beat"] == first["beat"]:
             assert time.monotonic() < end

@@ -53,7 +53,7 @@ def test_a_repository_that_does_not_hold_the_code_is_not_named(
 
 def test_the_settings_of_a_run_are_kept_and_told_by_their_digest(tmp_path: Path) -> None:
     run = Run(root=str(tmp_path), id="r1", recipe="fraud", seed=7)
-    files.write_text(provenance.config_file(run), "recipe: fraud\nconfig: {seed: 7}\n")
+    files.write_text(provenance.config_file(run.root, run.id), "recipe: fraud\nconfig: {seed: 7}\n")
     bundle = str(tmp_path / "bundles" / "00")
     assert provenance.told(bundle) == {}
     hardware = {**provenance.machine(), "device": "cpu"}
