@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ray_mlops import recipes
 from ray_mlops.errors import ConfigError
-from ray_mlops.platform import files
+from ray_mlops.platform import files, s3
 
 # What a command finds its cluster, registry and store by; credentials stay where their libraries look for them.
 KEPT = (
     "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_MLOPS_HOME", "RAY_MLOPS_CATALOG", "MLFLOW_TRACKING_URI",
-    "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_DEFAULT_REGION", "PYTHONPATH",
+    *s3.SETTINGS, "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "SSL_CERT_FILE", "PYTHONPATH",
 )  # fmt: skip
 
 

@@ -69,8 +69,8 @@ def save(run: Run, records: Sequence[store.Record], status: str, error: str = ""
 
     stages = [record.to_json() for record in records]
     value = {"id": run.id, "recipe": run.recipe, "status": status, "error": error, "override": run.override}
-    made_by = _made_by(run, records)
     files.write_json(files.join(folder(run), "run.json"), {**value, "stages": stages})
+    made_by = _made_by(run, records)
     page = files.join(folder(run), "report.html")
     subtitle = f"{run.recipe}, {status}" + (f", trained against the decision: {run.override}" if run.override else "")
     html = run_page(stages, title=f"Run {run.id}", subtitle=subtitle, error=error, made_by=made_by)

@@ -14,7 +14,7 @@ from functools import partial
 
 from ray_mlops import commands, console, crontab, recipes, rollout_commands
 from ray_mlops.contract import Endpoint, ModelVersion, Verdict
-from ray_mlops.errors import ConfigError, EndpointError
+from ray_mlops.errors import ConfigError, DecisionError, EndpointError, GateError
 from ray_mlops.monitoring.attempts import Attempt, Attempts, Ongoing, cooled_down
 from ray_mlops.monitoring.cause_files import CauseFiles
 from ray_mlops.monitoring.causes import CauseReport
@@ -165,7 +165,7 @@ class Watch:
             try:
                 act(ongoing, report)
             except Exception as error:  # noqa: BLE001 - a training that fails ends no watch
-                if lost := guard.why():
+                if (lost := guard.why()) and not isinstance(error, (DecisionError, GateError)):
                     ongoing.note("interrupted", status="interrupted", reason=f"{lost}: {_words(error)}")
                     self._say(f"{report.action} is cut off: {lost}")
                 else:
@@ -198,9 +198,11 @@ class Watch:
 
     def _cut_off(self, ongoing: Ongoing, why: str) -> None:
         """End this process, whose driver of Ray waits for a cluster that is not there any more."""
-        ongoing.note("interrupted", status="interrupted", reason=why)
-        self._say(f"{ongoing.attempt.action} is cut off: {why}")
-        os._exit(1)
+        try:
+            ongoing.note("interrupted", status="interrupted", reason=why)
+            self._say(f"{ongoing.attempt.action} is cut off: {why}")
+        finally:  # also where the root is cut off with the cluster: without a beat the next look takes it up
+            os._exit(1)
 
     def _retrain(self, ongoing: Ongoing, report: CauseReport) -> None:
         running = replicas.known(self._run.root, self._name).version

@@ -21,7 +21,7 @@ from ray_mlops import cli, crontab, watch
 from ray_mlops.algorithms.boosting import XGBoost
 from ray_mlops.clusters import exporting
 from ray_mlops.contract import Endpoint, ModelVersion, Run
-from ray_mlops.errors import ConfigError
+from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.monitoring.attempts import Attempt, Attempts, Ongoing
 from ray_mlops.monitoring.causes import CauseReport
 from ray_mlops.platform import runtime
@@ -324,6 +324,32 @@ def test_the_head_looks_by_the_command_that_the_scheduler_sends(watched, tmp_pat
 ])  # fmt: skip
 def test_times_that_cron_keeps(every_s, fields):
     assert crontab.when(every_s) == fields
+
+
+def test_who_waits_for_a_cluster_that_is_gone_ends_although_the_root_is_gone_too(watched, monkeypatch):
+    class Gone(Exception):
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageError("S3 does not answer")
+
+    def end(code: int) -> None:
+        raise Gone(code)
+
+    monkeypatch.setattr(watch.os, "_exit", end)
+    attempts = Attempts(watched.endpoint.monitoring)
+    with Ongoing(attempts, attempts.begin(watched.alarm(), "watch")) as ongoing:
+        monkeypatch.setattr(ongoing, "note", refuse)
+        with pytest.raises(Gone, match="1"):
+            watched.watch()._cut_off(ongoing, "the cluster is gone")
+
+
+def test_the_line_for_cron_says_where_things_are_and_no_secrets(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://minio:9000")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    line = crontab.line(RECIPE, "s3://runs/mlops", ["watch.every_s=60"])
+    assert " AWS_ENDPOINT_URL_S3=http://minio:9000 AWS_REGION=eu-west-1 " in line and "secret" not in line
 
 
 @pytest.mark.parametrize("every_s", [30, 90, 420, 5_400, 18_000, 172_800])

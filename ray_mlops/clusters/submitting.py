@@ -16,15 +16,11 @@ from ray_mlops import recipes
 from ray_mlops.clusters import local, packing, pins
 from ray_mlops.errors import ConfigError, RayMlopsError, TokenError
 from ray_mlops.pipeline import AnyConfig
-from ray_mlops.platform import files
+from ray_mlops.platform import files, s3
 
 _STOP_S = 60
 _AWAY_S = 180
-_FORWARDED = (
-    "MLFLOW_TRACKING_URI",
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL",
-)  # where things are; never who may use them
+_FORWARDED = ("MLFLOW_TRACKING_URI", *s3.SETTINGS)  # where things are; never who may use them
 
 
 def submit(

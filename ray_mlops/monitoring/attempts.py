@@ -21,6 +21,7 @@ from ray_mlops.platform import files, processes
 
 Status = Literal["running", "interrupted", "promoted", "rejected", "rolled back", "nothing new", "failed", "given up"]
 BEAT_S, SILENT_S = 10.0, 60.0
+_SKEW_S = 60.0  # the clocks of two machines
 SUFFIX = ".json"
 
 
@@ -162,10 +163,12 @@ class Ongoing:
 
 
 def cooled_down(attempts: list[Attempt], action: Action, cooldown_s: float) -> float:
-    """How many seconds an action still has to wait after the last one of its kind has ended; 0: none."""
+    """How many seconds an action still has to wait after the last one of its kind has ended; 0: none. One that has ended in
+    the future, by more than clocks differ, did so before the clock was set back, and is not waited for."""
+    now = time.time()
     ended = [one.beat.timestamp() for one in attempts if one.action == action and one.ended]
-    left_s = max(ended, default=0.0) + cooldown_s - time.time()
-    return max(0.0, min(left_s, cooldown_s))  # a clock that was set back does not make it longer
+    last = max((moment for moment in ended if moment <= now + _SKEW_S), default=0.0)
+    return max(0.0, min(last, now) + cooldown_s - now)
 
 
 def _user() -> str:

@@ -110,10 +110,12 @@ def edges_of(values: np.ndarray) -> tuple[float, ...]:
 
 def bands_of(column: Sequence[Any]) -> tuple[float, ...]:
     """Where the quarters of a column of many numbers end; nothing for any other column."""
-    numbers = {value for value in column if value is not None}
-    if len(numbers) <= FEW or not all(isinstance(value, int | float) for value in numbers):
+    known = [value for value in column if value is not None]
+    if not all(isinstance(value, int | float) for value in known):
         return ()
-    finite = [value for value in column if value is not None and np.isfinite(value)]
+    finite = [value for value in known if np.isfinite(value)]
+    if len(set(finite)) <= FEW:
+        return ()
     return tuple({f"{edge:.4g}": edge for edge in np.quantile(finite, (0.25, 0.5, 0.75)).tolist()}.values())
 
 

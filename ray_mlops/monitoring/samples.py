@@ -50,7 +50,7 @@ def misjudged(folder: str, digest: str, span: tuple[int, int], most: int) -> tup
         if line.get("kind") == LABEL_LINE:
             if start <= _seconds(line) < end:
                 labels[line["id"]] = line["label"]
-        elif line.get("digest") == digest and "id" in line:
+        elif line.get("digest") == digest and "id" in line and "degraded" not in line:
             answers.setdefault(line["id"], (line["score"], line["decision"]))
     found = [(*answers[key], key, labels[key]) for key in labels.keys() & answers.keys()]
     if any(isinstance(label, str) for label in labels.values()):

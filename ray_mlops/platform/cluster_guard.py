@@ -1,5 +1,6 @@
 """Whether the Ray cluster under some work is still the one it began on: for one that was replaced Ray would wait for ever."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ class ClusterGuard:
 
     def __init__(self, lost: Callable[[str], object], *, silent_s: float = SILENT_S) -> None:
         self._lost, self._silent_s = lost, silent_s
-        self._over, self._missed = threading.Event(), False
+        self._over, self._missed = threading.Event(), -math.inf
         self._thread = threading.Thread(target=self._look, name="cluster-guard", daemon=True)
         self._began = ""
 
@@ -35,7 +36,8 @@ class ClusterGuard:
         now = runtime.identity()
         if self._began and now and now != self._began:
             return "another Ray cluster has taken the place of the one that it began on"
-        return "the Ray cluster did not answer meanwhile" if self._missed or (self._began and not now) else ""
+        lately = time.monotonic() - self._missed < self._silent_s  # its errors come after it
+        return "the Ray cluster did not answer meanwhile" if lately or (self._began and not now) else ""
 
     def _look(self) -> None:
         seen = time.monotonic()
@@ -45,7 +47,7 @@ class ClusterGuard:
             if now == self._began:
                 seen = time.monotonic()
                 continue
-            self._missed = True
+            self._missed = time.monotonic()
             if now or time.monotonic() - seen > self._silent_s:
                 self._lost(self.why())
                 return

@@ -56,12 +56,16 @@ def _config_files(address: str) -> Iterator[Path]:
 
 
 def _startable(config: Path) -> list[Kind] | None:
-    """The kinds of nodes in a config of `ray up` that an autoscaler may start; None where it leaves open what one of them has."""
-    told = yaml.safe_load(config.read_text())
-    kinds = {name: kind for name, kind in told["available_node_types"].items() if name != told["head_node_type"]}
+    """The kinds of nodes in a config of `ray up` that an autoscaler may start; None where it leaves open what one of them has, or
+    cannot be read."""
+    try:
+        told = yaml.safe_load(config.read_text())
+        most = told["max_workers"]
+        kinds = {name: kind for name, kind in told["available_node_types"].items() if name != told["head_node_type"]}
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
     if not all(kind.get("resources") for kind in kinds.values()):
         return None
-    most = told["max_workers"]
     return [Kind(name, min(kind.get("max_workers", most), most), kind["resources"]) for name, kind in kinds.items()]
 
 

@@ -69,7 +69,7 @@ def connect(*, verbose: bool = False) -> None:
     shared = os.environ.get("RAY_ADDRESS")
     address = shared or _local_address()
     # Nobody gives notice to our own head's only node; the watcher would take a second of a core beside the first steps of a fit.
-    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "1" if shared else "0"
+    os.environ |= {} if shared else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
     # Our own head has the settings from its start. Workers with a runtime environment are started anew, one by one,
     # and those that Ray holds ready would be of no use.
     settings = {key: os.environ[key] for key in SETTINGS}

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+# Where it is and how it is asked, for whoever runs a command elsewhere; never who may.
+SETTINGS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_MAX_ATTEMPTS")
 _ATTEMPTS = 10  # at a request, half a minute to two minutes in all; Arrow gives up after six seconds by itself
 
 

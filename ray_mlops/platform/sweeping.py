@@ -59,4 +59,5 @@ def _mark(root: str) -> dict[str, str]:
     found = files.find_bytes(files.join(root, MARK))
     told = json.loads(found) if found else {}
     left = datetime.fromisoformat(told["until"]) - datetime.now(UTC) if told else timedelta(0)
-    return told if timedelta(0) < left <= _LASTS else {}  # one that lasts longer was left before the clock was set back
+    # One that lasts far longer was left before the clock was set back; a little, its clock is ahead of ours.
+    return told if timedelta(0) < left <= 2 * _LASTS else {}

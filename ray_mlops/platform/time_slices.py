@@ -103,9 +103,11 @@ def plan_slices(histogram: Histogram, start: int, reach: int, room: Room, *, shu
 def _balanced(histogram: Histogram, start: int, reach: int, most: int, room: int) -> tuple[int, list[int]]:
     """The borders of at most so many slices with the least work in the largest of them, in rows; none where one of
     them would need more room."""
-    low, high = 0, sum(histogram.counts)
-    best: list[int] = []
-    while high - low > 1 + high // 1000:
+    low, high = 0, math.ceil((1 + HISTORY) * sum(histogram.counts))  # all rows, with all others as their history
+    best = _greedy(histogram, start, reach, high, room)
+    if len(best) - 1 > most:
+        return high, []
+    while best and high - low > 1 + high // 1000:
         middle = (low + high) // 2
         borders = _greedy(histogram, start, reach, middle, room)
         if borders and len(borders) - 1 <= most:

@@ -54,6 +54,10 @@ def test_what_the_autoscaler_may_start_is_told_in_its_config(tmp_path: Path) -> 
     kinds["cpu"]["resources"] = {}
     config.write_text(yaml.safe_dump(told))
     assert room._startable(config) is None
+    for unreadable in ("available_node_types: {}", "[", ""):
+        config.write_text(unreadable)
+        assert room._startable(config) is None
+    assert room._startable(tmp_path) is None
 
 
 def test_a_root_that_cannot_be_written_is_found(tmp_path: Path) -> None:

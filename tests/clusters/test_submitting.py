@@ -52,8 +52,10 @@ def test_without_it_nothing_is_installed_and_no_credentials_travel(
     package: packing.Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:22501")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:22502")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     environment = sent(package, install=False)
     assert "pip" not in environment
     assert environment["env_vars"]["AWS_ENDPOINT_URL"] == "http://127.0.0.1:22501"
+    assert environment["env_vars"]["AWS_ENDPOINT_URL_S3"] == "http://127.0.0.1:22502"
     assert "secret" not in str(environment)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,10 @@ def test_no_run_begins_and_no_other_collection_while_one_works(tmp_path: Path) -
             with pytest.raises(StorageError, match="`ray-mlops gc` is at work"):
                 begin()
         assert files.listing(f"{root}/runs") == []
+    ahead = datetime.now(UTC) + sweeping._LASTS + timedelta(seconds=90)  # by the clock of another machine
+    (tmp_path / sweeping.MARK).write_text(json.dumps({"host": "h", "pid": 1, "until": ahead.isoformat()}))
+    with pytest.raises(StorageError, match="`ray-mlops gc` is at work"):
+        runs.open_run(recipes.fraud(), "fraud", root)
     for until in ("2026-01-01", "2126-01-01"):  # killed long ago, or before the clock was put back
         mark = {"host": "h", "pid": 1, "until": f"{until}T00:00:00+00:00"}
         (tmp_path / sweeping.MARK).write_text(json.dumps(mark))

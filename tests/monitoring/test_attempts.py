@@ -95,5 +95,9 @@ def test_one_training_waits_for_the_cooldown_of_the_last(attempts):
     assert 3_500 < cooled_down(attempts.all(), "retrain", 3_600) <= 3_600
     assert cooled_down(attempts.all(), "roll back", 3_600) == cooled_down(attempts.all(), "retrain", 0) == 0
     (ended,) = attempts.all()
-    attempts.write(ended.model_copy(update={"beat": datetime.now(UTC) + timedelta(hours=1)}))  # the clock is put back
-    assert cooled_down(attempts.all(), "retrain", 3_600) == 3_600
+    for ahead_s, left_s in (
+        (30, 3_600),
+        (3_000, 0),
+    ):  # clocks of two machines differ so much; or ours was put back since
+        attempts.write(ended.model_copy(update={"beat": datetime.now(UTC) + timedelta(seconds=ahead_s)}))
+        assert cooled_down(attempts.all(), "retrain", 3_600) == left_s

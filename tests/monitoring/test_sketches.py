@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_mlops.errors import DataError
-from ray_mlops.monitoring.baseline import MOST_VALUES, Baseline, Values
+from ray_mlops.monitoring.baseline import MOST_VALUES, Baseline, Values, bands_of
 from ray_mlops.monitoring.sketches import Sketch, baseline_of
 
 NAMES = ["kind", "amount"]
@@ -117,6 +117,12 @@ def test_counts_are_all_that_need_be_kept(requests):
     sketch = sketch_of(requests)
     again = Sketch(KNOWN, NAMES, counts=json.loads(json.dumps(sketch.counts.tolist())))
     assert again.to_baseline() == sketch.to_baseline()
+
+
+def test_what_is_no_number_makes_no_quarters():
+    assert bands_of([float("nan") for _ in range(30)]) == ()
+    assert bands_of([*(float("nan") for _ in range(30)), *([0, 1, 2] * 50)]) == ()
+    assert bands_of([*(float("inf") for _ in range(30)), *range(101)]) == (25, 50, 75)
 
 
 def test_a_column_of_many_numbers_is_sliced_into_quarters():

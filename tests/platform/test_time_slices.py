@@ -61,6 +61,12 @@ def test_slices_that_cost_more_than_the_exchange_are_not_made(circumstances: dic
     assert planned(uneven(), **circumstances) == []
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_slice_is_one_way(workers: int) -> None:
+    assert len(planned(np.full(1_000, 90 * DAY), workers=workers)) == 1
+    assert len(planned(uneven(), workers=1)) == 1
+
+
 def test_rows_of_one_instant_stay_together() -> None:
     times = np.repeat(np.arange(0, 180 * DAY, 45 * DAY), 1_000)
     slices = planned(times, reach=DAY)

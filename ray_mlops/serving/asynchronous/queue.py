@@ -163,7 +163,7 @@ class Queue:
     def _counts(self, lease: Lease) -> bool:
         """Whether a lease, or the wait after one, goes on."""
         left_s = (lease.until - datetime.now(UTC)).total_seconds()
-        return 0 < left_s <= max(self.limits.lease_s, _FURTHEST_S)
+        return 0 < left_s <= self.limits.lease_s + _FURTHEST_S
 
     def _state(self, invocation: Invocation, lease: Lease | None) -> State:
         return State(

@@ -98,6 +98,15 @@ def test_a_lease_that_is_renewed_is_kept_and_one_that_is_released_is_free(place:
     assert (second.attempt, taken(queue).attempt) == (2, 2)
 
 
+@pytest.mark.parametrize("lease_s", [30, 3600])
+def test_a_lease_by_a_clock_that_is_a_little_ahead_is_one(tmp_path: Path, lease_s: float) -> None:
+    queue = Queue(str(tmp_path), Asynchronous(lease_s=lease_s))
+    queue.submit(an("a"), b"")
+    lease = taken(queue)
+    queue._write(lease.model_copy(update={"until": lease.until + timedelta(seconds=20)}))
+    assert queue.state("a").state == "running" and queue.claim() is None  # pyright: ignore
+
+
 def test_a_lease_from_before_a_clock_was_put_back_is_over(tmp_path: Path) -> None:
     queue = Queue(str(tmp_path), Asynchronous())
     queue.submit(an("a"), b"")
