@@ -13,7 +13,8 @@ from ray_mlops.platform import files, s3
 # What a command finds its cluster, registry and store by; credentials stay where their libraries look for them.
 KEPT = (
     "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_MLOPS_HOME", "RAY_MLOPS_CATALOG", "MLFLOW_TRACKING_URI",
-    *s3.SETTINGS, "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "SSL_CERT_FILE", "PYTHONPATH",
+    *s3.SETTINGS, "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE",
+    "SSL_CERT_FILE", "PYTHONPATH",
 )  # fmt: skip
 
 
