@@ -27,7 +27,7 @@ def test_all_threads_get_the_usual_priority_where_they_may(may: bool) -> None:
         pytest.skip("only root may raise a priority")
     code = CODE.format(dropped=not may and os.geteuid() == 0)
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert json.loads(found) == [0 if may else 7] * 2
+    assert json.loads(found) == [0 if may else min(os.nice(0) + 7, 19)] * 2  # the suite may be behind others itself
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the policy is Linux's")
