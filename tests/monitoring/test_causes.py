@@ -96,9 +96,9 @@ def quality(effect: float, chance: float = 0.0) -> Reading:
 
 def test_frauds_that_scored_lowest_show_a_loss_of_quality(tmp_path):
     lines = [answer(10 + n, n, 5.0, score=n / 10) for n in range(6)]
-    lines += [line(70, kind="label", id=n, label=int(n != 0)) for n in range(4)] + [
-        line(500, kind="label", id=4, label=1)
-    ]
+    lines += [line(9, **json.loads(answer(9, 7, 5.0, score=0.0)) | {"degraded": "rule"})]  # not the version's own
+    lines += [line(70, kind="label", id=n, label=int(n != 0)) for n in (0, 1, 2, 3, 7)]
+    lines += [line(500, kind="label", id=4, label=1)]
     (tmp_path / "a.jsonl").write_text("".join(lines))
     alarm = Alarm(key="model quality: average precision", windows=2, of=3, chance=0.0, words="worse")
     counts = Sketch(KNOWN).counts.tolist()
