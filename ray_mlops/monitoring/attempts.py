@@ -6,7 +6,6 @@ is dead, or was stopped, is taken up by the next attempt at the same report, whi
 
 import getpass
 import os
-import socket
 import threading
 import time
 from contextlib import suppress
@@ -60,7 +59,7 @@ class Attempt(Frozen):
     @property
     def stopped(self) -> bool:
         """Whether nobody is at it for certain: it was ended, or its process was one of this machine and is no more."""
-        here = self.host == socket.gethostname()
+        here = self.host == processes.here()
         return self.status != "running" or (here and (self.pid == os.getpid() or not processes.is_alive(self.pid)))
 
     def alive(self) -> bool:
@@ -108,7 +107,7 @@ class Attempts:
             action=report.action,
             by=by,
             user=_user(),
-            host=socket.gethostname(),
+            host=processes.here(),
             pid=os.getpid(),
             began=now,
             beat=now,

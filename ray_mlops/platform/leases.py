@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ class _Lease(NamedTuple):
     @property
     def dead(self) -> bool:
         """Whether its process was one of this machine and is no more."""
-        return self.host == here() and not processes.is_alive(self.pid)
+        return self.host == processes.here() and not processes.is_alive(self.pid)
 
 
 @contextmanager
@@ -93,15 +92,8 @@ class _Held:
         files.write_bytes(_path(self._folder, self._number), self._content(over=over))
 
     def _content(self, *, over: bool) -> bytes:
-        told = {"owner": self._owner, "host": here(), "pid": os.getpid(), "beat": self._beat}
+        told = {"owner": self._owner, "host": processes.here(), "pid": os.getpid(), "beat": self._beat}
         return json.dumps({**told, "over": over}).encode().ljust(_BYTES)
-
-
-def here() -> str:
-    """Where process ids mean what they mean here: containers may share the name of their host, and count for themselves."""
-    with suppress(OSError):  # no Linux: no containers
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
-    return socket.gethostname()
 
 
 def _take(folder: str, silent_s: float) -> _Held:

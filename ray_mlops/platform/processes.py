@@ -1,8 +1,9 @@
-"""Processes of this machine, by number: whether they live, and how they end."""
+"""Processes of this machine, by number: where a number counts, whether they live, and how they end."""
 
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_OF_THE_MACHINE = "pid:[4026531836]"  # PROC_PID_INIT_INO: Linux' first namespace, outside of all containers
+
+
+def here() -> str:
+    """Where the numbers of processes mean what they mean here: this machine, by its name, and in a container that too, as
+    containers may share the name of their host and count for themselves."""
+    machine = socket.gethostname()
+    with suppress(OSError):  # no Linux: no containers
+        counted = os.readlink("/proc/self/ns/pid")
+        return machine if counted == _OF_THE_MACHINE else f"{machine} {counted}"
+    return machine
 
 
 def is_alive(pid: int) -> bool:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 import pytest
 
-from ray_mlops.platform import files, leases
+from ray_mlops.platform import files, leases, processes
 
 FOLDER = "s3://leases/{}"
 
@@ -79,7 +79,7 @@ def test_what_a_dead_process_of_this_machine_left_is_free_at_once(folder: str) -
     gone = multiprocessing.Process()
     gone.start()
     gone.join()
-    held_by(folder, host=leases.here(), pid=gone.pid)
+    held_by(folder, host=processes.here(), pid=gone.pid)
     with leases.alone(folder):
         pass
 
@@ -112,7 +112,7 @@ def test_its_owner_beats_and_says_when_it_is_over(folder: str) -> None:
 
     with leases.alone(folder, silent_s=0.2):
         first = told()
-        assert (first["host"], first["pid"], first["over"]) == (leases.here(), os.getpid(), False)
+        assert (first["host"], first["pid"], first["over"]) == (processes.here(), os.getpid(), False)
         end = time.monotonic() + 60
         while told()["beat"] == first["beat"]:
             assert time.monotonic() < end

@@ -2,10 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from ray_mlops.platform import processes
 
@@ -24,6 +27,16 @@ def test_one_that_has_ended_does_not_live_though_nobody_has_asked_for_its_end() 
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not processes.is_alive(child.pid)
     child.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="containers are Linux's")
+def test_a_container_is_another_place_though_it_has_the_name_of_its_host() -> None:
+    code = "from ray_mlops.platform import processes; print(processes.here())"
+    contained = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
+    found = subprocess.run(contained, check=False, capture_output=True, text=True)
+    if "not permitted" in found.stderr:
+        pytest.skip(f"no process ids of its own: {found.stderr.strip()}")
+    assert found.stdout.startswith(f"{socket.gethostname()} pid:[") and found.stdout.strip() != processes.here()
 
 
 def test_a_bound_process_gives_its_code_and_dies_with_the_one_that_started_it(tmp_path: Path) -> None:

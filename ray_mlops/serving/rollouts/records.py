@@ -3,7 +3,6 @@ the run root; it only ever gets longer."""
 
 import getpass
 import os
-import socket
 import time
 import uuid
 from collections.abc import Sequence
@@ -68,7 +67,7 @@ class Rollout(Frozen):
             challenger=challenger,
             plan=plan,
             user=user(),
-            host=socket.gethostname(),
+            host=processes.here(),
             pid=os.getpid(),
             started=now,
             beat=now,
@@ -92,7 +91,7 @@ class Rollout(Frozen):
         """Whether the command that drives it may still be there."""
         if self.status != "running":
             return False
-        if self.host == socket.gethostname():
+        if self.host == processes.here():
             return processes.is_alive(self.pid)
         return abs((datetime.now(UTC) - self.beat).total_seconds()) < SILENT_S
 
@@ -120,7 +119,7 @@ class Records:
     def alive(self, rollout: Rollout) -> bool:
         """Whether the command of one may still be there. Where its last beat seems long ago the clock may have jumped: another
         is waited for."""
-        if rollout.status != "running" or rollout.host == socket.gethostname() or rollout.alive():
+        if rollout.status != "running" or rollout.host == processes.here() or rollout.alive():
             return rollout.alive()
         time.sleep(3 * BEAT_S)
         now = self.read(rollout.id)
