@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ray_mlops.contract import Frozen
-from ray_mlops.serving import edge
+from ray_mlops.serving import edge, whole_answers
 from ray_mlops.serving.schema import Problem
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Bypass:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve puts before its own handling, in replicas and in its proxy."""
+    """What Serve puts before its own handling, in replicas and in its proxy, before it starts the server of either."""
+    whole_answers.use()
     return [Middleware(Bypass)]
 
 
