@@ -16,7 +16,8 @@ class Diarist(ImageClassifier):
     resumed. A worker that is alone waits after epoch `alone` until there is the file `diary` + ".go"."""
 
     kind: Literal["diarist"] = "diarist"  # type: ignore[assignment]
-    widths: tuple[int, ...] = (8, 16, 16)
+    widths: tuple[int, ...] = (16, 32, 32)
+    batch_size: int = 64
     epochs: int = 16
     pause: float = 0.5
     diary: str = ""

