@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ray_mlops.platform.runtime import SETTINGS, free_port
+from ray_mlops.platform.ray_settings import NODES
+from ray_mlops.platform.runtime import free_port
 from tests import lifecycle
 from tests.cluster import manifests
 from tests.recipes.tiny import SMALL
@@ -29,7 +30,7 @@ def job_server() -> Iterator[str]:
     ray = str(Path(sys.executable).parent / "ray")
     command = [ray, "start", "--head", "--block", "--num-cpus=4", f"--temp-dir={temp_dir}", "--disable-usage-stats"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, **SETTINGS, "RAY_AUTH_MODE": "disabled", "PATH": path}
+    environment = {**os.environ, **NODES, "RAY_AUTH_MODE": "disabled", "PATH": path}
     environment.pop("RAY_ADDRESS", None)
     head = subprocess.Popen(
         [*command, *(f"--{name}={port}" for name, port in ports.items())],

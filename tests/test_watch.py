@@ -24,7 +24,7 @@ from ray_mlops.contract import Endpoint, ModelVersion, Run
 from ray_mlops.errors import ConfigError, StorageError
 from ray_mlops.monitoring.attempts import Attempt, Attempts, Ongoing
 from ray_mlops.monitoring.causes import CauseReport
-from ray_mlops.platform import runtime
+from ray_mlops.platform.ray_settings import NODES
 from ray_mlops.platform.registry import Registry, open_registry
 from ray_mlops.platform.runtime import free_port
 from ray_mlops.serving import endpoint as endpoints
@@ -373,7 +373,7 @@ class Head:
 
     def __init__(self) -> None:
         self.port, self._folders = free_port(), []
-        self.environment = {**os.environ, **runtime.SETTINGS, "RAY_AUTH_MODE": "disabled"}
+        self.environment = {**os.environ, **NODES, "RAY_AUTH_MODE": "disabled"}
         self.environment |= {"RAY_ADDRESS": f"127.0.0.1:{self.port}", "PYTHONPATH": str(ROOT)}
         self.start()
 

@@ -12,8 +12,9 @@ from ray_mlops import commands
 from ray_mlops.contract import Endpoint, ModelVersion
 from ray_mlops.errors import ConfigError
 from ray_mlops.overrides import nearest
-from ray_mlops.platform import files, runtime
+from ray_mlops.platform import files
 from ray_mlops.platform.bundle import Bundle
+from ray_mlops.platform.ray_settings import SETTINGS
 from ray_mlops.serving import endpoint as endpoints
 from ray_mlops.serving.access import opening
 
@@ -23,6 +24,8 @@ IMPORT_PATH = "ray_mlops.clusters.exported:app"
 REDIS_PASSWORD = "REDIS_PASSWORD"
 _POD_CPUS = 4
 _EVERYWHERE = "0.0.0.0"
+# Of nodes where every worker answers, or sees to it: Ray would put them behind all else.
+_NICENESS = {"name": "RAY_worker_niceness", "value": "0"}
 
 
 def export(root: str, target: str, model: str, assignments: Sequence[str], *, image: str = "") -> str:
@@ -104,7 +107,7 @@ def _serve_config(root: str, version: ModelVersion, fields: Mapping[str, Any], c
                 "name": name,
                 "route_prefix": f"/{name}",
                 "import_path": IMPORT_PATH,
-                "runtime_env": {"env_vars": dict(runtime.SETTINGS)},
+                "runtime_env": {"env_vars": dict(SETTINGS)},
                 "args": arguments,
             }
         ],
@@ -158,7 +161,7 @@ def _pod(name: str, image: str, labels: Mapping[str, str], port: int, *, cpus: i
     container = {
         "name": name,
         "image": image,
-        "env": [{"name": REDIS_PASSWORD, **_password()}],
+        "env": [{"name": REDIS_PASSWORD, **_password()}, dict(_NICENESS)],
         "ports": [{"name": key, "containerPort": value} for key, value in ports.items()],
         "securityContext": _confined(),
         "resources": {"requests": resources, "limits": dict(resources)},
@@ -199,7 +202,7 @@ def _compose(root: str, served: Mapping[str, Any], image: str) -> dict[str, Any]
     node = {
         **common,
         "command": "ray start --head --block --dashboard-host=0.0.0.0",
-        "environment": {**token, **reach},
+        "environment": {**token, **reach, _NICENESS["name"]: _NICENESS["value"]},
         "ports": [f"127.0.0.1:{port}:{port}"],
         "shm_size": "2gb",
         "restart": "unless-stopped",

@@ -22,6 +22,7 @@ from typing import Any
 from ray_mlops.errors import RayMlopsError
 from ray_mlops.platform import files, runtime
 from ray_mlops.platform.cores import cores
+from ray_mlops.platform.ray_settings import NODES
 
 _MARK = "RAY_MLOPS_NODES"
 _START_S = 180
@@ -63,7 +64,7 @@ def up(workers: int, *, cpus: int | None = None) -> dict[str, Any]:
 
 
 def _start(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, **runtime.SETTINGS, **credentials(made), _MARK: made["temp_dir"]}
+    environment = {**os.environ, **NODES, **credentials(made), _MARK: made["temp_dir"]}
     environment["RAY_TMPDIR"] = made["temp_dir"]  # also the note with which Ray finds "the" cluster of a machine
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # a job's `python` is this one
     environment.pop("RAY_ADDRESS", None)

@@ -49,7 +49,8 @@ _START = """#!/bin/sh
 for word; do [ "$last" = -f ] && config="$word"; last="$word"; done
 sed -i -f {changes} -f {edge} "$config" || exit 1
 case " $* " in *" -c "*) ;; *) echo $$ > {running}.new && mv {running}.new {running} ;; esac
-renice -n 0 -p $$ > /dev/null 2>&1 # as replicas do: see platform.priority
+# As replicas do, see platform.priority; with it the threads of who starts it, and again whenever a replica comes or goes.
+renice -n 0 -p $$ $(ls /proc/$PPID/task) > /dev/null 2>&1
 exec {haproxy} "$@"
 """
 RUNNING = "running"
@@ -72,7 +73,6 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ray_mlops.serving.bypass:middlewares",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # no load balancer in front has to notice first
         # A replica that refuses a connection is dead until a health check says otherwise: a request that meets several
         # of them on its way has no more than three tries.

@@ -10,7 +10,8 @@ USUAL = 0
 def come_first() -> None:
     """Give all threads of this process the usual priority, where the system lets it.
 
-    Ray starts its workers with niceness 15, behind all else: right for who trains, wrong for who answers.
+    Ray starts its workers with niceness 15, behind all else: right for who trains, wrong for who answers, and for Serve, by
+    whose hands answers go.
     """
     with suppress(OSError):  # not permitted, or no Linux
         for thread in Path("/proc/self/task").iterdir():

@@ -28,26 +28,8 @@ from typing import Any, NoReturn
 from ray_mlops.errors import EndpointError, RayMlopsError
 from ray_mlops.platform import ingress, processes
 from ray_mlops.platform.cores import cores
+from ray_mlops.platform.ray_settings import NODES, SETTINGS
 
-# Read by Ray at start-up, measured in Ray 2.60: without the worker limits Ray restarts its workers at each shuffle
-# stage; without the footer setting each Parquet read starts 32 actors; a Train report waits for the health check; who waits
-# for a node whose network is gone waits for seven minutes, without the keepalive settings.
-SETTINGS = {
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_num_workers_soft_limit": "8",
-    "RAY_idle_worker_killing_time_threshold_ms": "60000",
-    "RAY_grpc_client_keepalive_time_ms": "20000",
-    "RAY_grpc_client_keepalive_timeout_ms": "10000",
-    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
-    "RAY_DATA_ENABLE_ARROW_BACKED_PANDAS_CONVERSION": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "POLARS_MAX_THREADS": "1",
-}
 _QUIET = ("ray", "ray.data", "ray.train", "ray.tune", "ray.serve")
 _PARQUET_BYTES_PER_TASK = 8 << 20
 START_TIMEOUT_S = 120
@@ -268,7 +250,7 @@ def _start() -> dict[str, Any]:
     command = [sys.executable, "-m", "ray_mlops.platform.local_head", str(_record_path()), temp_dir]
     ports = (free_port(), free_port(), free_port(), free_port())
     serving = ingress.prepare(ingress.folder_of(temp_dir), ports)
-    environment = {**os.environ, **SETTINGS, **serving, "RAY_AUTH_MODE": "disabled"}
+    environment = {**os.environ, **NODES, **serving, "RAY_AUTH_MODE": "disabled"}
     environment.pop("RAY_ADDRESS", None)
     with log.open("w") as stream:
         owner = subprocess.Popen(

@@ -2,7 +2,7 @@
 
 Serve makes of each request what its handles, routers, metrics and watchers may need, which costs more than the answer. What
 an endpoint needs of that is here: no more at once than it takes, a bounded queue before it, and a count of both for the
-autoscaling. Serve calls `middlewares` where `platform.ingress` has told it to.
+autoscaling. Serve calls `middlewares` on nodes with the settings of `platform.ray_settings`.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ray_mlops.contract import Frozen
+from ray_mlops.platform.priority import come_first
 from ray_mlops.serving import edge, whole_answers
 from ray_mlops.serving.schema import Problem
 
@@ -68,7 +69,11 @@ class Bypass:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve puts before its own handling, in replicas and in its proxy, before it starts the server of either."""
+    """What Serve puts before its own handling, in replicas and in its proxy, before it starts the server of either.
+
+    The proxy gets the priority of what answers, which a replica has taken by itself.
+    """
+    come_first()
     whole_answers.use()
     return [Middleware(Bypass)]
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ray_mlops.platform.ray_settings import NODES, SETTINGS
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "cluster" / "Dockerfile"
 TOOLS = Path(sys.executable).parent
@@ -33,6 +35,19 @@ def test_the_image_is_pinned_small_in_rights_and_made_of_what_is_there() -> None
     for source in re.findall(r"^COPY (?:--chown=\S+ )?((?:[\w./-]+ )+)\S+$", text, re.MULTILINE):
         for name in source.split():
             assert (ROOT / name).exists(), f"the Dockerfile copies {name}, which is not there"
+
+
+def test_a_node_of_the_image_has_serve_take_the_usual_priority_and_may() -> None:
+    text = DOCKERFILE.read_text()
+    for name in NODES.keys() - SETTINGS.keys():
+        assert f"{name}={NODES[name]} " in text
+    for name in ("ec2", "gcp", "azure"):
+        assert (
+            "--ulimit nice=20"
+            in yaml.safe_load((ROOT / "cluster" / f"{name}.yaml").read_text())["docker"]["run_options"]
+        )
+    services = yaml.safe_load((ROOT / "cluster" / "compose.yaml").read_text())["services"]
+    assert all(services[name]["ulimits"] == {"nice": 20} for name in ("head", "worker"))
 
 
 def test_compose_is_valid_and_listens_on_this_machine_only() -> None:

@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 from ray.util import get_node_ip_address
 
 from ray_mlops.platform import runtime
+from ray_mlops.platform.ray_settings import NODES
 
 HEAD_ID, HEAD_KIND = "f" * 51 + "00000", "ray.head.default"  # as the provider calls them
 MARK = "RAY_MLOPS_AUTOSCALED"
 STORE_BYTES = 150 << 20
 LIMIT_S = 120
 SETTINGS = {
-    **runtime.SETTINGS,
+    **NODES,
     "RAY_AUTH_MODE": "disabled",
     "RAY_FAKE_CLUSTER": "1",
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",

@@ -1,6 +1,7 @@
 """Nodes come for what a job of ours and an endpoint of ours have to do, and go when they are idle, by Ray's own autoscaler."""
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -15,8 +16,8 @@ import yaml
 from ray_mlops.clusters import checkup, exporting, submitting
 from ray_mlops.commands import administration
 from ray_mlops.platform import registry, room, runtime
-from tests import lifecycle
-from tests.clusters.autoscaled import Autoscaled, autoscaled
+from tests import lifecycle, priorities
+from tests.clusters.autoscaled import MARK, Autoscaled, autoscaled
 from tests.faults.steady import Steady, rows
 from tests.recipes.tiny import SMALL
 from tests.small_model import bundle
@@ -73,6 +74,9 @@ def test_a_node_comes_for_a_replica_under_load_and_goes_without_a_failed_request
 ) -> None:
     url = deploy(cluster, tmp_path)
     assert cluster.nodes() == 1, "the first replica has a node"
+    if os.geteuid() == 0:  # only root may raise a priority
+        serving = ("ray::ServeReplica", "ray::ServeController", "ray::ProxyActor")
+        assert priorities.behind(f"{MARK}={cluster.folder}", *serving) == {}
     with Steady(f"{url}/score?reasons=0", rows(), rate=RATE, first_id=10_000_000) as caller:
         cluster.until(range(2, 3), "no node comes for a second replica")
         until(lambda: replicas(cluster) == 2, "there is no second replica")

@@ -23,6 +23,7 @@ from tests.cluster import manifests
 from tests.small_model import bundle
 
 BUCKET = "exported"
+NICENESS = {"name": "RAY_worker_niceness", "value": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,7 @@ def test_the_service_is_a_ray_service_of_exactly_this_digest(root: str, remote: 
     assert served["args"]["config"]["store"] == "redis://:$REDIS_PASSWORD@redis:6379/1"
     pods = list(manifests.templates(service))
     assert all(manifests.confined(pod["spec"]) for pod in pods)
+    assert all(NICENESS in pod["spec"]["containers"][0]["env"] for pod in pods)
     assert {pod["spec"]["containers"][0]["image"] for pod in pods} == {"registry/ray-mlops@sha256:1"}
     read = {"metadata": {"name": "fraud", "namespace": "x"}, "spec": service["spec"]["rayClusterConfig"]}
     group = _derive_autoscaling_config_from_ray_cr(read)["available_node_types"]["replicas"]

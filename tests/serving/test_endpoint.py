@@ -1,6 +1,7 @@
 """The endpoint over real HTTP, in front of real replicas: right answers to good requests, a 4xx to every bad one."""
 
 import json
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from ray_mlops.serving.endpoint import Scale
 from ray_mlops.serving.limits import Limits
 from ray_mlops.serving.probe import is_live
 from ray_mlops.serving.replica import Settings
+from tests import priorities
 from tests.serving import bad_requests, made_up
 from tests.small_model import bundle, example, transactions
 
@@ -158,6 +160,14 @@ def test_a_score_does_not_go_through_serve_all_else_does(client: httpx.Client) -
     assert client.get("/stats", headers=hurried).status_code == 408
     assert client.get("/model").headers.get_list("x-request-id")[1:] == []
     assert client.post("/score", json=GOOD).headers.get_list("x-request-id")[1:] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may raise a priority")
+def test_who_answers_and_serve_itself_are_not_behind_all_else(client: httpx.Client) -> None:
+    assert still_answers(client)
+    ours = {"ray::ServeReplica", "ray::ServeController", "ray::ProxyActor"}
+    ours |= {"ray::HAProxyManager"} if runtime.ingress_folder() else set()
+    assert priorities.behind(f"RAY_MLOPS_HOME={os.environ['RAY_MLOPS_HOME']}", *ours) == {}
 
 
 def test_many_callers_at_once(client: httpx.Client) -> None:
