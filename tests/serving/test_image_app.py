@@ -171,11 +171,10 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_no_picture_is_refused_with_the_reason(case: str, tmp_path: Path) -> None:
     request, status, words = BAD[case]
-    started = time.monotonic()
     answer, good = send(an_answerer(tmp_path), [request, RAW], ImageLimits(max_body_bytes=2_000, max_images=4))
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]["message"]
-    assert good.status_code == 200 and time.monotonic() - started < 5
+    assert good.status_code == 200
 
 
 def test_the_short_way_says_what_the_long_one_says(tmp_path: Path) -> None:
