@@ -11,10 +11,13 @@ buffer (16 kB) can be sent again, or be waited for without a replica.
 """
 
 import json
+import random
 import resource
 import shlex
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ from ray_mlops.platform.cores import cores
 LOOPBACK = "127.0.0.1"
 # Characters of a socket's path in HAProxy, less the folder by the node's id that Ray puts in between.
 _LONGEST = 97 - 57
+# The ports of replicas: above those of `runtime.free_port`, below those Ray has for gRPC. A replica tries the next one where the
+# system has given one of them to a connection.
+_BLOCKS = range(30_000, 39_900, 300)
 _REQUEST_S = 10  # Ray sets no limit: whoever sends a request slowly would hold a connection, and a replica, for ever
 # Else a replica that is down has a quarter of a second to say that it lives: on a busy machine it stays down.
 _CHECK_S = 5
@@ -61,18 +67,41 @@ def folder_of(temp_dir: str) -> Path:
     return Path(temp_dir) / "ingress"
 
 
-def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
+@contextmanager
+def reserved() -> Iterator[socket.socket | None]:
+    """A socket that keeps the ports behind its own for the replicas of one cluster, as long as any process has it open; None
+    where other clusters keep all there are.
+
+    Ray has all clusters of a machine take the lowest free ones: whoever has just lost a replica would ask that of another cluster.
+    """
+    for lowest in random.sample(_BLOCKS, len(_BLOCKS)):
+        kept = socket.socket()
+        try:
+            kept.bind((LOOPBACK, lowest))
+        except OSError:
+            kept.close()
+            continue
+        with kept:
+            yield kept
+        return
+    yield None
+
+
+def prepare(folder: Path, ports: tuple[int, int, int, int], kept: socket.socket | None) -> dict[str, str]:
     """Make the folder of an ingress; the environment of the head node whose Serve is to use it, empty where there is no
-    HAProxy, or the folder's path is too long for its socket. `ports` are for its statistics, its metrics, and for the
-    proxies (HTTP, gRPC) it falls back on."""
-    socket = folder.parent / "h"
-    if _binary() is None or len(str(socket)) > _LONGEST:
+    HAProxy, no ports for replicas are `kept`, or the folder's path is too long for its socket. `ports` are for its statistics,
+    its metrics, and for the proxies (HTTP, gRPC) it falls back on."""
+    admin = folder.parent / "h"
+    if _binary() is None or kept is None or len(str(admin)) > _LONGEST:
         return {}
+    lowest = kept.getsockname()[1]
     folder.mkdir(mode=0o700)
     _write_start(folder)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(lowest + 1),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(lowest + _BLOCKS.step),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # no load balancer in front has to notice first
         # A replica that refuses a connection is dead until a health check says otherwise: a request that meets several
         # of them on its way has no more than three tries.
@@ -82,7 +111,7 @@ def prepare(folder: Path, ports: tuple[int, int, int, int]) -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # three that fail, and Ray starts another
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(folder / "start"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(socket),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(admin),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),

@@ -249,13 +249,14 @@ def _start() -> dict[str, Any]:
     log = Path(temp_dir) / "head.log"
     command = [sys.executable, "-m", "ray_mlops.platform.local_head", str(_record_path()), temp_dir]
     ports = (free_port(), free_port(), free_port(), free_port())
-    serving = ingress.prepare(ingress.folder_of(temp_dir), ports)
-    environment = {**os.environ, **NODES, **serving, "RAY_AUTH_MODE": "disabled"}
-    environment.pop("RAY_ADDRESS", None)
-    with log.open("w") as stream:
+    with log.open("w") as stream, ingress.reserved() as kept:
+        serving = ingress.prepare(ingress.folder_of(temp_dir), ports, kept)
+        environment = {**os.environ, **NODES, **serving, "RAY_AUTH_MODE": "disabled"}
+        environment.pop("RAY_ADDRESS", None)
         owner = subprocess.Popen(
-            command, env=environment, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
-        )
+            command, env=environment, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True,
+            pass_fds=[kept.fileno()] if kept else [],
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and owner.poll() is None:

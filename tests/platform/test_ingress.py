@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def folder() -> Iterator[Path]:
         yield Path(short) / "ingress"
 
 
+@pytest.fixture
+def kept() -> Iterator[socket.socket | None]:
+    with ingress.reserved() as made:
+        yield made
+
+
 def started(folder: Path, environment: dict[str, str]) -> str:
     """The configuration with which HAProxy starts, once it has said that it could."""
     config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
@@ -52,15 +59,15 @@ def started(folder: Path, environment: dict[str, str]) -> str:
     return config.read_text()
 
 
-def test_only_the_front_may_be_reached_from_elsewhere(folder: Path) -> None:
-    found = started(folder, ingress.prepare(folder, PORTS))
+def test_only_the_front_may_be_reached_from_elsewhere(folder: Path, kept: socket.socket) -> None:
+    found = started(folder, ingress.prepare(folder, PORTS, kept))
     assert re.findall(r"bind (\S+)", found) == ["127.0.0.1:21902", "127.0.0.1:21905", "127.0.0.1:21901"]
     assert "mode 600 level admin" in found and "timeout http-request" in found
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::1", "localhost"])
-def test_the_front_listens_where_it_is_told(folder: Path, host: str) -> None:
-    environment = ingress.prepare(folder, PORTS)
+def test_the_front_listens_where_it_is_told(folder: Path, host: str, kept: socket.socket) -> None:
+    environment = ingress.prepare(folder, PORTS, kept)
     ingress.listen(folder, host, 21905, certificate="", private_key="")
     shown = f"[{host}]" if ":" in host else host
     assert re.findall(r"bind (\S+)", started(folder, environment))[1] == f"{shown}:21905"
@@ -68,8 +75,8 @@ def test_the_front_listens_where_it_is_told(folder: Path, host: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="without setpriv (util-linux) it may outlive its parent")
-def test_it_ends_with_the_process_that_started_it(folder: Path) -> None:
-    environment = ingress.prepare(folder, PORTS)
+def test_it_ends_with_the_process_that_started_it(folder: Path, kept: socket.socket) -> None:
+    environment = ingress.prepare(folder, PORTS, kept)
     config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
     config.write_text(CONFIG.format(folder=folder))
     start = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
@@ -85,15 +92,31 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_ports_and_files_of_two_clusters_are_their_own(folder: Path) -> None:
+def test_the_ports_and_files_of_two_clusters_are_their_own(folder: Path, kept: socket.socket) -> None:
     one, two = folder.parent / "a", folder.parent / "b"
     for place in (one, two):
         place.mkdir()
-    first = ingress.prepare(one / "ingress", PORTS)
-    second = ingress.prepare(two / "ingress", (21911, 21912, 21913, 21914))
+    first = ingress.prepare(one / "ingress", PORTS, kept)
+    with ingress.reserved() as another:
+        second = ingress.prepare(two / "ingress", (21911, 21912, 21913, 21914), another)
     own = {name for name, value in first.items() if "_PORT" in name or value.startswith("/")}
-    assert len(own) == 10 and all(first[name] != second[name] for name in own)
+    assert len(own) == 12 and all(first[name] != second[name] for name in own)
     assert (one / "ingress").stat().st_mode & 0o077 == 0
+
+
+def test_ports_of_replicas_are_kept_for_one_cluster_until_its_last_process_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingress, "_BLOCKS", range(19_100, 19_160, 20))  # clusters that start meanwhile need the others
+    with ExitStack() as all_of_them:
+        while last := all_of_them.enter_context(ingress.reserved()):
+            owner = subprocess.Popen(["sleep", "60"], pass_fds=[last.fileno()])
+            lowest = last.getsockname()[1]
+            all_of_them.callback(owner.wait)
+            all_of_them.callback(owner.kill)
+        assert ingress.prepare(folder, PORTS, None) == {}, "without ports of its own it would ask replicas of others"
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", lowest))
 
 
 def test_ray_still_writes_what_is_changed() -> None:
@@ -112,10 +135,10 @@ def test_ray_still_writes_what_is_changed() -> None:
         assert line in written
 
 
-def test_where_no_socket_has_room_there_is_no_ingress(tmp_path: Path) -> None:
+def test_where_no_socket_has_room_there_is_no_ingress(tmp_path: Path, kept: socket.socket) -> None:
     deep = tmp_path / ("d" * 60)
     deep.mkdir()
-    assert ingress.prepare(deep / "ingress", PORTS) == {} and not any(deep.iterdir())
+    assert ingress.prepare(deep / "ingress", PORTS, kept) == {} and not any(deep.iterdir())
 
 
 def asked(port: int, sent: str) -> tuple[str, bytes]:
@@ -137,9 +160,11 @@ BAD = {
 }
 
 
-def test_who_sends_slowly_or_badly_is_told_so_by_the_front(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_sends_slowly_or_badly_is_told_so_by_the_front(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kept: socket.socket
+) -> None:
     monkeypatch.setattr(ingress, "_REQUEST_S", 1)
-    environment = ingress.prepare(folder, PORTS)
+    environment = ingress.prepare(folder, PORTS, kept)
     config = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"])
     config.write_text(CONFIG.format(folder=folder))
     haproxy = subprocess.Popen([environment["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config)])

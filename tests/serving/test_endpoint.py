@@ -170,6 +170,20 @@ def test_who_answers_and_serve_itself_are_not_behind_all_else(client: httpx.Clie
     assert priorities.behind(f"RAY_MLOPS_HOME={os.environ['RAY_MLOPS_HOME']}", *ours) == {}
 
 
+def test_replicas_listen_on_ports_that_are_the_clusters_own(client: httpx.Client) -> None:
+    assert still_answers(client)
+    folder = runtime.ingress_folder()
+    if folder is None:
+        pytest.skip("there is no HAProxy here")
+    written = "".join(path.read_text() for path in folder.rglob("haproxy.cfg"))
+    ports = {int(found) for found in re.findall(r"^ *server \S+ 127\.0\.0\.1:(\d+)", written, re.MULTILINE)}
+    own = {port for port in ports if 30_000 < port < 39_900}
+    assert own
+    for port in own:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port - port % 300))
+
+
 def test_many_callers_at_once(client: httpx.Client) -> None:
     def call(number: int) -> int:
         sent = {**GOOD, "transaction_id": 940_000 + number, "customer_id": number % 7}
