@@ -42,10 +42,8 @@ def test_a_node_of_the_image_has_serve_take_the_usual_priority_and_may() -> None
     for name in NODES.keys() - SETTINGS.keys():
         assert f"{name}={NODES[name]} " in text
     for name in ("ec2", "gcp", "azure"):
-        assert (
-            "--ulimit nice=20"
-            in yaml.safe_load((ROOT / "cluster" / f"{name}.yaml").read_text())["docker"]["run_options"]
-        )
+        launched = yaml.safe_load((ROOT / "cluster" / f"{name}.yaml").read_text())
+        assert "--ulimit nice=20" in launched["docker"]["run_options"]
     services = yaml.safe_load((ROOT / "cluster" / "compose.yaml").read_text())["services"]
     assert all(services[name]["ulimits"] == {"nice": 20} for name in ("head", "worker"))
 

@@ -253,19 +253,8 @@ def test_commands_stop_heal_take_back_and_promote(
     assert records.all()[0].status == "rolled_back"
 
     # And one that goes through moves the alias.
-    code, out, errors = called(
-        root,
-        "deploy",
-        name,
-        "--linear",
-        "20,50",
-        "--bake",
-        "2s",
-        "--judge",
-        "min_requests=30",
-        "--judge",
-        "patience=60",
-    )
+    judged = ("--judge", "min_requests=30", "--judge", "patience=60")
+    code, out, errors = called(root, "deploy", name, "--linear", "20,50", "--bake", "2s", *judged)
     assert code == 0, errors
     assert records.all()[0].status == "promoted" and records.all()[0].challenger.digest == better.digest
     known = open_registry(a_run(root))
